@@ -1,0 +1,66 @@
+"""What this CPU, this operating system and this build can do; compiled for the oldest CPU."""
+
+cdef extern from *:
+    """
+    #if defined(__x86_64__)
+    /* __builtin_cpu_supports includes XCR0: whether the operating system keeps the registers. */
+    #define HAS(feature) (__builtin_cpu_supports(feature) != 0)
+    static int has_baseline(void) {
+        __builtin_cpu_init();
+        return HAS("sse4.2") && HAS("popcnt");
+    }
+    static int has_avx2(void) {
+        return has_baseline() && HAS("avx2") && HAS("fma") && HAS("bmi") && HAS("bmi2");
+    }
+    static int has_avx512(void) {
+        return has_avx2() && HAS("avx512f") && HAS("avx512bw") && HAS("avx512cd")
+            && HAS("avx512dq") && HAS("avx512vl");
+    }
+    static int has_neon(void) { return 0; }
+    #else
+    static int has_baseline(void) { return 1; }
+    static int has_avx2(void) { return 0; }
+    static int has_avx512(void) { return 0; }
+    #if defined(__aarch64__)
+    static int has_neon(void) { return 1; }
+    #else
+    static int has_neon(void) { return 0; }
+    #endif
+    #endif
+
+    #ifdef _OPENMP
+    static const long openmp_version = _OPENMP;
+    #else
+    static const long openmp_version = 0;
+    #endif
+    """
+    bint has_baseline()
+    bint has_avx2()
+    bint has_avx512()
+    bint has_neon()
+    const char* compiler_version "__VERSION__"
+    const long openmp_version
+
+
+def supported():
+    """The instruction-set levels that this machine can run, best first."""
+    levels = []
+    if has_avx512():
+        levels.append("avx512")
+    if has_avx2():
+        levels.append("avx2")
+    if has_neon():
+        levels.append("neon")
+    if has_baseline():
+        levels.append("baseline")
+    return tuple(levels)
+
+
+def openmp():
+    """The OpenMP version as `_OPENMP` has it (a year and a month), or 0 without OpenMP."""
+    return openmp_version
+
+
+def compiler():
+    """The version of the compiler that built the kernels, in its own words."""
+    return compiler_version.decode()

@@ -1,0 +1,249 @@
+"""One computation, its ladder of implementations, and the only place where one of them is picked.
+
+    Op       an equation: its forward ladder, its vector-Jacobian product, its cost
+    Ladder   one computation: the literal loops, the NumPy reference, and faster `Kernel`s
+    Kernel   one row of a ladder: a name, where the body is (a string), and when it applies
+
+A ladder is called like its NumPy reference, with the same arguments and the same result. It runs
+the first kernel that `use()` allows, that applies to the arguments, and that is installed; the
+reference is the last rung and always applies. Bodies are named by strings such as
+"conv_cy:im2col_f32", so that nothing is compiled or imported before a rung is taken.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import config
+
+LANGUAGES = ("loops", "numpy", "numba", "cython", "simd")  # slowest first
+Array = np.ndarray
+
+
+# --------------------------------------------------------------------------- buffers
+
+
+def _allocate(size: int, dtype: np.dtype) -> Array:
+    return np.empty(size, dtype)
+
+
+allocate: Callable[[int, np.dtype], Array] = _allocate  # tests put poisoned, guarded memory here
+
+
+def empty(shape: Sequence[int], dtype: Any = np.float32, channels_last: bool = False) -> Array:
+    """An uninitialised array; `channels_last` lays a logical NCHW array out as NHWC in memory."""
+    shape = tuple(shape)
+    flat = allocate(int(np.prod(shape, dtype=np.int64)), np.dtype(dtype))
+    if channels_last and len(shape) == 4:
+        n, c, h, w = shape
+        return flat.reshape(n, h, w, c).transpose(0, 3, 1, 2)
+    return flat.reshape(shape)
+
+
+def nhwc(x: Array) -> Array:
+    """Logical NCHW to C-contiguous NHWC: a view if `x` is channels-last already, else a copy."""
+    return np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+
+
+def nchw(x: Array) -> Array:
+    """NHWC back to logical NCHW: always a view."""
+    return x.transpose(0, 3, 1, 2)
+
+
+def is_channels_last(x: Array) -> bool:
+    """True if the memory of a logical NCHW array is laid out as dense NHWC."""
+    return x.ndim == 4 and x.transpose(0, 2, 3, 1).flags.c_contiguous
+
+
+# --------------------------------------------------------------------------- kernels
+
+
+class Body:
+    """A loaded kernel: `body(*arrays, sizes=...)` adds the scratch and threads that it wants."""
+
+    def __init__(self, function: Callable, scratch: Callable | None, threaded: bool) -> None:
+        self.function, self.scratch, self.threaded = function, scratch, threaded
+
+    def __call__(self, *arrays: Any, sizes: tuple[int, ...]) -> None:
+        threads = (config.get_num_threads(),) if self.threaded else ()
+        if self.scratch is not None:
+            arrays += (empty((self.scratch(sizes, *threads),)),)
+        self.function(*arrays, sizes, *threads)
+
+
+def always(*args: Any) -> bool:
+    """The predicate of a kernel that takes every shape."""
+    return True
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One rung: `<language>.<algorithm>`, its body "module:function", and when it applies.
+
+    Fast bodies are float32; float64 always takes the reference. `auto=False` keeps a rung for
+    study and tests: it runs only when `use()` names it.
+    """
+
+    name: str
+    body: str
+    when: Callable[..., bool] = always
+    auto: bool = True
+
+    @property
+    def language(self) -> str:
+        return self.name.partition(".")[0]
+
+
+def _load(body: str, loops: Callable | None) -> Body:
+    """Import "module:function" from `_kernels`; "jit" compiles the ladder's own literal loops."""
+    if body == "jit":
+        jit = importlib.import_module("nanoconv._kernels.jit_nb")
+        return Body(jit.compile_loops(loops), None, threaded=False)
+    module_name, _, function = body.partition(":")
+    module = importlib.import_module("nanoconv._kernels." + module_name)
+    threaded = module_name.endswith("_cy")
+    return Body(getattr(module, function), getattr(module, function + "_scratch", None), threaded)
+
+
+class Ladder:
+    """All implementations of one computation; calling it runs the one that `choose` picks.
+
+    reference   NumPy on plain arrays: `reference(*args)` is the definition of the result
+    loops       the same as literal nested loops: `loops(*outputs, *inputs, sizes)`
+    kernels     fastest first
+    call        `call(body, *args)`: lays the arguments out for a compiled body and runs it
+    call_loops  the same for the literal loops, which take logical NCHW arrays
+    """
+
+    def __init__(
+        self,
+        name: str,
+        reference: Callable,
+        kernels: Sequence[Kernel] = (),
+        call: Callable | None = None,
+        loops: Callable | None = None,
+        call_loops: Callable | None = None,
+    ) -> None:
+        self.name, self.reference, self.kernels = name, reference, tuple(kernels)
+        self.call, self.loops, self.call_loops = call, loops, call_loops
+        self._bodies: dict[str, Body | ImportError] = {}
+
+    @property
+    def rungs(self) -> list[str]:
+        """The names of all rungs, fastest first; the literal loops and the reference are last."""
+        own = [kernel.name for kernel in self.kernels]
+        return own + (["loops"] if self.loops else []) + ["numpy"]
+
+    def __call__(self, *args: Any) -> Any:
+        return self.run(self.choose(*args), *args)
+
+    def run(self, rung: str, *args: Any) -> Any:
+        """Run the rung of this name, whatever `use()` says."""
+        if rung == "numpy":
+            return self.reference(*args)
+        if rung == "loops":
+            return self.call_loops(Body(self.loops, None, threaded=False), *args)
+        kernel = self._kernel(rung)
+        body = self._body(kernel)
+        if isinstance(body, ImportError):
+            raise body
+        return (self.call_loops if kernel.body == "jit" else self.call)(body, *args)
+
+    def choose(self, *args: Any) -> str:
+        """The name of the rung that a call with these arguments runs."""
+        backend = config.get_backend()
+        if backend == "loops" and self.loops:
+            return "loops"
+        if backend != "numpy":
+            for kernel in self.kernels:
+                if self._verdict(kernel, backend, args) == "":
+                    return kernel.name
+        return "numpy"
+
+    def why(self, *args: Any) -> list[tuple[str, str]]:
+        """For each rung, fastest first: its name and why it is taken or not."""
+        backend, taken, rows = config.get_backend(), self.choose(*args), []
+        for kernel in self.kernels:
+            verdict = self._verdict(kernel, backend, args)
+            rows.append((kernel.name, verdict or "a faster rung is taken"))
+        rows += [(rung, "not needed") for rung in self.rungs[len(self.kernels) :]]
+        return [(name, "taken" if name == taken else text) for name, text in rows]
+
+    def supports(self, rung: str, *args: Any) -> bool:
+        """True if this rung can compute these arguments and is installed."""
+        if rung in ("numpy", "loops"):
+            return True
+        return self._verdict(self._kernel(rung), rung, args) == ""
+
+    def _kernel(self, rung: str) -> Kernel:
+        for kernel in self.kernels:
+            if kernel.name == rung:
+                return kernel
+        raise ValueError(f"{self.name}: no rung {rung!r}; expected one of {self.rungs}")
+
+    def _body(self, kernel: Kernel) -> Body | ImportError:
+        if kernel.name not in self._bodies:
+            try:
+                self._bodies[kernel.name] = _load(kernel.body, self.loops)
+            except ImportError as error:
+                self._bodies[kernel.name] = error
+        return self._bodies[kernel.name]
+
+    def _verdict(self, kernel: Kernel, backend: str, args: tuple) -> str:
+        """Why `kernel` is not taken, or "" if it may be."""
+        if backend != kernel.name:
+            if not kernel.auto:
+                return "never chosen automatically"
+            if backend != "auto" and (
+                backend not in LANGUAGES
+                or LANGUAGES.index(kernel.language) > LANGUAGES.index(backend)
+            ):
+                return f"use({backend!r}) does not allow it"
+        if kernel.body != "jit":
+            for arg in args:
+                if isinstance(arg, np.ndarray) and arg.dtype == np.float64:
+                    return "float64 takes the reference"
+        if not kernel.when(*args):
+            return f"needs {getattr(kernel.when, '__name__', 'its predicate')}"
+        body = self._body(kernel)
+        return f"not installed: {body}" if isinstance(body, ImportError) else ""
+
+
+# --------------------------------------------------------------------------- ops
+
+
+class Op:
+    """An equation: everything that eager runs, gradients, tests and counters need to know of it.
+
+    forward(*inputs, **attrs)        y, or (y, *extra arrays that the gradient needs)
+    vjp(dy, y, *inputs, **attrs)     the vector-Jacobian product: one gradient per input; or a
+                                     tuple of such functions, one per input, of which only those
+                                     that are needed run. `y` is all that forward returned.
+    keeps                            what the tape must hold for `vjp`: "x" inputs, "y" outputs;
+                                     what is not held arrives as None
+    macs(y, *inputs, **attrs)        multiply-adds of one run
+    """
+
+    registry: dict[str, Op] = {}
+
+    def __init__(
+        self,
+        name: str,
+        forward: Callable,
+        vjp: Callable | tuple[Callable, ...] | None,
+        keeps: str = "x",
+        macs: Callable[..., int] | None = None,
+    ) -> None:
+        self.name, self.forward, self.vjp, self.keeps = name, forward, vjp, keeps
+        self.macs = macs or (lambda y, *inputs, **attrs: 0)
+        if name in Op.registry:
+            raise ValueError(f"Op: the name {name!r} is taken already")
+        Op.registry[name] = self
+
+    def __repr__(self) -> str:
+        return f"Op({self.name!r})"

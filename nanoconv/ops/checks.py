@@ -1,0 +1,60 @@
+"""The argument checks that several ops share: each names the op, the argument and its value."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..tensor import Tensor
+from .shaping import squeeze, unsqueeze
+
+
+def check_dtypes(op: str, **tensors: Tensor | None) -> None:
+    """All given arguments are Tensors of one floating dtype."""
+    first: tuple[str, Tensor] | None = None
+    for name, t in tensors.items():
+        if t is None:
+            continue
+        if not isinstance(t, Tensor):
+            raise TypeError(f"{op}: {name} must be a nanoconv Tensor, got {type(t).__name__}")
+        if t.dtype not in (np.float32, np.float64):
+            raise TypeError(f"{op}: {name} is {t.dtype}, expected float32 or float64")
+        if first is None:
+            first = name, t
+        elif t.dtype != first[1].dtype:
+            raise TypeError(
+                f"{op}: {name} is {t.dtype} but {first[0]} is {first[1].dtype}; convert one"
+            )
+
+
+def check_bias(op: str, bias: Tensor | None, size: int) -> None:
+    """A bias has one value per output."""
+    if bias is not None and bias.shape != (size,):
+        raise ValueError(f"{op}: bias has shape {list(bias.shape)}, expected [{size}]")
+
+
+def check_groups(op: str, groups: Any, inputs: int, outputs: int) -> None:
+    """Groups divide the input and the output channels."""
+    try:
+        count = operator.index(groups)
+    except TypeError:
+        count = 0
+    if count < 1:
+        raise ValueError(f"{op}: groups={groups!r}, expected an integer from 1 up")
+    for size, name in ((inputs, "input"), (outputs, "output")):
+        if size % count:
+            raise ValueError(f"{op}: groups={count} must divide the {size} {name} channels")
+
+
+def batched(op: str, input: Tensor, ndim: int) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """`input` with a batch axis, and how to take that axis off the result if it was missing."""
+    if not isinstance(input, Tensor):
+        raise TypeError(f"{op}: input must be a nanoconv Tensor, got {type(input).__name__}")
+    if input.ndim == ndim:
+        return input, lambda y: y
+    if input.ndim == ndim - 1:
+        return unsqueeze(input, 0), lambda y: squeeze(y, 0)
+    raise ValueError(f"{op}: input has shape {list(input.shape)}, expected {ndim - 1} or {ndim} axes")

@@ -1,0 +1,301 @@
+"""Convolution in two dimensions: every output pixel is a weighted sum of a window of the input.
+
+    y[n,o,i,j] = b[o] + Σ_{c,u,v} x[n, g·C/G + c, i·s + u·d − p, j·s + v·d − p] · w[o,c,u,v]
+
+n image, o output channel, (i, j) output pixel, c input channel within the group g = ⌊o / (O/G)⌋ of
+output channel o, (u, v) kernel tap; stride s, padding p (zeros), dilation d, G groups. The case
+G = C, a filter of its own for each channel, is `depthwise_conv2d`.
+
+    shapes    x (N, C, H, W)   w (O, C/G, KH, KW)   b (O,)   y (N, O, OH, OW)
+    cost      N·O·OH·OW · C/G·KH·KW multiply-adds
+
+The gradients follow from the equation by asking where each number went. The pixel x[h, w] went to
+every output that reads it, so the output gradients come back along the same taps; the weight
+w[u, v] met one input pixel for each output pixel:
+
+    dx[n,gc,h,w] = Σ_{o in g, (i,u): i·s+u·d−p=h, (j,v): j·s+v·d−p=w}  dy[n,o,i,j] · w[o,c,u,v]
+    dw[o,c,u,v]  = Σ_{n,i,j}  dy[n,o,i,j] · x[n, gc, i·s + u·d − p, j·s + v·d − p]
+    db[o]        = Σ_{n,i,j}  dy[n,o,i,j]
+
+Paper: LeCun et al., Backpropagation Applied to Handwritten Zip Code Recognition, Neural
+Computation 1(4), 1989; groups: Krizhevsky et al., NIPS 2012. One worked example, the sum of each
+pixel and its right neighbour, on a 3×3 image:
+
+>>> import numpy as np
+>>> import nanoconv as nc
+>>> x = nc.tensor(np.arange(9.0, dtype=np.float32).reshape(1, 1, 3, 3), requires_grad=True)
+>>> w = nc.tensor([[[[1.0, 1.0]]]])
+>>> y = nc.functional.conv2d(x, w)
+>>> y.numpy() if not y.requires_grad else y.detach().numpy()[0, 0]
+array([[ 1.,  3.],
+       [ 7.,  9.],
+       [13., 15.]], dtype=float32)
+>>> y.sum().backward()
+>>> x.grad.numpy()[0, 0]  # the middle column was read twice
+array([[1., 2., 1.],
+       [1., 2., 1.],
+       [1., 2., 1.]], dtype=float32)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..dispatch import Body, Kernel, Ladder, Op, empty, nhwc
+from ..tensor import Tensor, apply
+from . import depthwise_conv2d as depthwise
+from .geometry import Geometry, conv_geometry
+from .checks import batched, check_bias, check_dtypes, check_groups
+
+Array = np.ndarray
+
+
+# --------------------------------------------------------------------------- shapes
+
+
+def conv2d_shape(
+    x: tuple[int, ...],
+    w: tuple[int, ...],
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    op: str = "conv2d",
+) -> Geometry:
+    """Check that x (N, C, H, W) and w (O, C/G, KH, KW) fit; returns every size of the equation."""
+    if len(x) != 4 or len(w) != 4:
+        raise ValueError(
+            f"{op}: expected input (N, C, H, W) and weight (O, C/groups, KH, KW), "
+            f"got {list(x)} and {list(w)}"
+        )
+    check_groups(op, groups, x[1], w[0])
+    if w[1] != x[1] // groups or 0 in w:
+        raise ValueError(
+            f"{op}: weight {list(w)} does not fit {x[1]} input channels in {groups} groups; "
+            f"expected (O, {x[1] // groups}, KH, KW) without an empty axis"
+        )
+    return conv_geometry(op, x, w, stride, padding, dilation, groups)
+
+
+# --------------------------------------------------------------------------- the literal loops
+
+
+def conv2d_loops(y, x, w, b, sizes):
+    N, C, H, W, O, OH, OW, KH, KW, sh, sw, pt, pl, dh, dw, G = sizes
+    for n in range(N):
+        for o in range(O):
+            g = o // (O // G)
+            for i in range(OH):
+                for j in range(OW):
+                    total = b[o]
+                    for c in range(C // G):
+                        for u in range(KH):
+                            for v in range(KW):
+                                h = i * sh + u * dh - pt
+                                q = j * sw + v * dw - pl
+                                if 0 <= h < H and 0 <= q < W:
+                                    total += x[n, g * (C // G) + c, h, q] * w[o, c, u, v]
+                    y[n, o, i, j] = total
+
+
+def conv2d_input_grad_loops(dx, dy, w, sizes):
+    N, C, H, W, O, OH, OW, KH, KW, sh, sw, pt, pl, dh, dw, G = sizes
+    dx[...] = 0
+    for n in range(N):
+        for o in range(O):
+            g = o // (O // G)
+            for i in range(OH):
+                for j in range(OW):
+                    for c in range(C // G):
+                        for u in range(KH):
+                            for v in range(KW):
+                                h = i * sh + u * dh - pt
+                                q = j * sw + v * dw - pl
+                                if 0 <= h < H and 0 <= q < W:
+                                    dx[n, g * (C // G) + c, h, q] += dy[n, o, i, j] * w[o, c, u, v]
+
+
+def conv2d_weight_grad_loops(dw_, dy, x, sizes):
+    N, C, H, W, O, OH, OW, KH, KW, sh, sw, pt, pl, dh, dw, G = sizes
+    dw_[...] = 0
+    for n in range(N):
+        for o in range(O):
+            g = o // (O // G)
+            for i in range(OH):
+                for j in range(OW):
+                    for c in range(C // G):
+                        for u in range(KH):
+                            for v in range(KW):
+                                h = i * sh + u * dh - pt
+                                q = j * sw + v * dw - pl
+                                if 0 <= h < H and 0 <= q < W:
+                                    dw_[o, c, u, v] += dy[n, o, i, j] * x[n, g * (C // G) + c, h, q]
+
+
+# --------------------------------------------------------------------------- the NumPy reference
+
+
+def conv2d_forward(x: Array, w: Array, b: Array | None, geo: Geometry) -> Array:
+    y = np.einsum("ngcijuv,gocuv->ngoij", windows(x, geo), grouped(w, geo), optimize=True)
+    y = y.reshape(geo.y_shape)  # (N, O, OH, OW)
+    return y if b is None else y + b[:, None, None]
+
+
+def conv2d_input_grad(dy: Array, w: Array, geo: Geometry) -> Array:
+    dyg = dy.reshape(geo.N, geo.G, -1, geo.OH, geo.OW)  # (N, G, O/G, OH, OW)
+    wg = grouped(w, geo)  # (G, O/G, C/G, KH, KW)
+    dxp = geo.padded(np.zeros(geo.x_shape, dy.dtype))
+    for u, v in geo.taps():  # every tap sends its gradient back to where it read
+        dxp[geo.tap(u, v)] += np.einsum(
+            "ngoij,goc->ngcij", dyg, wg[..., u, v], optimize=True
+        ).reshape(geo.N, geo.C, geo.OH, geo.OW)
+    return geo.unpad(dxp)  # (N, C, H, W)
+
+
+def conv2d_weight_grad(dy: Array, x: Array, geo: Geometry) -> Array:
+    dyg = dy.reshape(geo.N, geo.G, -1, geo.OH, geo.OW)  # (N, G, O/G, OH, OW)
+    dw = np.einsum("ngoij,ngcijuv->gocuv", dyg, windows(x, geo), optimize=True)
+    return dw.reshape(geo.w_shape)  # (O, C/G, KH, KW)
+
+
+def conv2d_bias_grad(dy: Array) -> Array:
+    return dy.sum((0, 2, 3))  # (O,)
+
+
+def windows(x: Array, geo: Geometry) -> Array:
+    """(N, G, C/G, OH, OW, KH, KW): what each output pixel of each group sees."""
+    xw = geo.windows(x)
+    return xw.reshape(geo.N, geo.G, geo.C // geo.G, *xw.shape[2:], copy=False)
+
+
+def grouped(w: Array, geo: Geometry) -> Array:
+    return w.reshape(geo.G, geo.O // geo.G, geo.C // geo.G, geo.KH, geo.KW)
+
+
+# --------------------------------------------------------------------------- the ladder
+#
+# Compiled bodies read and write channels-last memory: the innermost axis of every tensor is the
+# channel, so that one vector instruction serves 4, 8 or 16 channels and no pixel needs a shuffle.
+
+
+def pointwise(_a: Array, _b: Array, *rest: Any) -> bool:
+    """A 1×1 kernel without padding or groups: a matrix product over pixels, nothing to gather."""
+    geo = rest[-1]
+    return geo.KH == geo.KW == geo.G == 1 and not (geo.pt or geo.pb or geo.pl or geo.pr)
+
+
+def call_forward(body: Body, x: Array, w: Array, b: Array | None, geo: Geometry) -> Array:
+    y = empty(geo.y_shape, x.dtype, channels_last=True)
+    b = np.zeros(geo.O, x.dtype) if b is None else np.ascontiguousarray(b)
+    body(nhwc(y), nhwc(x), np.ascontiguousarray(w), b, sizes=geo.sizes)
+    return y
+
+
+def call_input_grad(body: Body, dy: Array, w: Array, geo: Geometry) -> Array:
+    dx = empty(geo.x_shape, dy.dtype, channels_last=True)
+    body(nhwc(dx), nhwc(dy), np.ascontiguousarray(w), sizes=geo.sizes)
+    return dx
+
+
+def call_weight_grad(body: Body, dy: Array, x: Array, geo: Geometry) -> Array:
+    dw = empty(geo.w_shape, dy.dtype)
+    body(dw, nhwc(dy), nhwc(x), sizes=geo.sizes)
+    return dw
+
+
+def loop_forward(body: Body, x: Array, w: Array, b: Array | None, geo: Geometry) -> Array:
+    y = empty(geo.y_shape, x.dtype)
+    body(y, x, w, np.zeros(geo.O, x.dtype) if b is None else b, sizes=geo.sizes)
+    return y
+
+
+def loop_input_grad(body: Body, dy: Array, w: Array, geo: Geometry) -> Array:
+    dx = empty(geo.x_shape, dy.dtype)
+    body(dx, dy, w, sizes=geo.sizes)
+    return dx
+
+
+def loop_weight_grad(body: Body, dy: Array, x: Array, geo: Geometry) -> Array:
+    dw = empty(geo.w_shape, dy.dtype)
+    body(dw, dy, x, sizes=geo.sizes)
+    return dw
+
+
+FORWARD = Ladder(
+    "conv2d.forward",
+    reference=conv2d_forward,
+    kernels=[
+        Kernel("simd.pointwise", "gemm_cy:pointwise_f32", when=pointwise),
+        Kernel("cython.im2col", "conv_cy:conv2d_im2col_f32"),
+        Kernel("numba.direct", "conv_nb:conv2d_direct_f32"),
+        Kernel("numba.loops", "jit", auto=False),
+    ],
+    call=call_forward,
+    loops=conv2d_loops,
+    call_loops=loop_forward,
+)
+INPUT_GRAD = Ladder(
+    "conv2d.input_grad",
+    reference=conv2d_input_grad,
+    kernels=[
+        Kernel("simd.pointwise", "gemm_cy:pointwise_input_grad_f32", when=pointwise),
+        Kernel("cython.im2col", "conv_cy:conv2d_im2col_input_grad_f32"),
+        Kernel("numba.direct", "conv_nb:conv2d_direct_input_grad_f32"),
+        Kernel("numba.loops", "jit", auto=False),
+    ],
+    call=call_input_grad,
+    loops=conv2d_input_grad_loops,
+    call_loops=loop_input_grad,
+)
+WEIGHT_GRAD = Ladder(
+    "conv2d.weight_grad",
+    reference=conv2d_weight_grad,
+    kernels=[
+        Kernel("simd.pointwise", "gemm_cy:pointwise_weight_grad_f32", when=pointwise),
+        Kernel("cython.im2col", "conv_cy:conv2d_im2col_weight_grad_f32"),
+        Kernel("numba.direct", "conv_nb:conv2d_direct_weight_grad_f32"),
+        Kernel("numba.loops", "jit", auto=False),
+    ],
+    call=call_weight_grad,
+    loops=conv2d_weight_grad_loops,
+    call_loops=loop_weight_grad,
+)
+CONV2D = Op(
+    "conv2d",
+    forward=lambda x, w, b, geo: FORWARD(x, w, b, geo),
+    vjp=(
+        lambda dy, y, x, w, b, geo: INPUT_GRAD(dy, w, geo),
+        lambda dy, y, x, w, b, geo: WEIGHT_GRAD(dy, x, geo),
+        lambda dy, y, x, w, b, geo: conv2d_bias_grad(dy),
+    ),
+    macs=lambda y, x, w, b, geo: y.numel() * (geo.C // geo.G) * geo.KH * geo.KW,
+)
+
+
+# --------------------------------------------------------------------------- the public function
+
+
+def conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, ...] | str = 0,
+    dilation: int | tuple[int, int] = 1,
+    groups: int = 1,
+) -> Tensor:
+    """The convolution of `input` (N, C, H, W) with `weight` (O, C/groups, KH, KW) plus `bias` (O,).
+
+    As torch.nn.functional.conv2d, and beyond it: `padding` may be four values (top, bottom, left,
+    right), and "same" works for every stride by TensorFlow's rule, ⌈H/s⌉ outputs with the odd
+    padding pixel at the bottom and right. An image without a batch axis, (C, H, W), gives one.
+    Raises ValueError where shapes do not fit and TypeError where dtypes differ.
+    """
+    x, unbatch = batched("conv2d", input, 4)
+    check_dtypes("conv2d", input=x, weight=weight, bias=bias)
+    geo = conv2d_shape(x.shape, weight.shape, stride, padding, dilation, groups)
+    check_bias("conv2d", bias, geo.O)
+    op = depthwise.DEPTHWISE_CONV2D if geo.G == geo.C > 1 else CONV2D
+    return unbatch(apply(op, x, weight, bias, geo=geo))

@@ -64,13 +64,25 @@ def is_channels_last(x: Array) -> bool:
 
 
 class Body:
-    """A loaded kernel: `body(*arrays, sizes=...)` adds the scratch and threads that it wants."""
+    """A loaded kernel: `body(*arrays, sizes=...)` adds the scratch and threads that it wants.
 
-    def __init__(self, function: Callable, scratch: Callable | None, threaded: bool) -> None:
-        self.function, self.scratch, self.threaded = function, scratch, threaded
+    Compiled bodies take images as C-contiguous NHWC, the literal loops as logical NCHW; `empty`
+    and `image` prepare either, so that a ladder needs one `call` for all of its rungs.
+    """
+
+    def __init__(self, function: Callable, scratch: Callable | None = None, kind: str = "loops"):
+        self.function, self.scratch, self.kind = function, scratch, kind
+
+    def empty(self, shape: Sequence[int], dtype: Any = np.float32) -> Array:
+        """An uninitialised image (N, C, H, W) in the memory format that this body writes."""
+        return empty(shape, dtype, channels_last=self.kind != "loops")
+
+    def image(self, x: Array) -> Array:
+        """A logical NCHW array as this body indexes it."""
+        return x if self.kind == "loops" else nhwc(x)
 
     def __call__(self, *arrays: Any, sizes: tuple[int, ...]) -> None:
-        threads = (config.get_num_threads(),) if self.threaded else ()
+        threads = (config.get_num_threads(),) if self.kind == "cython" else ()
         if self.scratch is not None:
             arrays += (empty((self.scratch(sizes, *threads),)),)
         self.function(*arrays, sizes, *threads)
@@ -103,11 +115,11 @@ def _load(body: str, loops: Callable | None) -> Body:
     """Import "module:function" from `_kernels`; "jit" compiles the ladder's own literal loops."""
     if body == "jit":
         jit = importlib.import_module("nanoconv._kernels.jit_nb")
-        return Body(jit.compile_loops(loops), None, threaded=False)
+        return Body(jit.compile_loops(loops))
     module_name, _, function = body.partition(":")
     module = importlib.import_module("nanoconv._kernels." + module_name)
-    threaded = module_name.endswith("_cy")
-    return Body(getattr(module, function), getattr(module, function + "_scratch", None), threaded)
+    kind = "cython" if module_name.endswith("_cy") else "numba"
+    return Body(getattr(module, function), getattr(module, function + "_scratch", None), kind)
 
 
 class Ladder:
@@ -116,8 +128,7 @@ class Ladder:
     reference   NumPy on plain arrays: `reference(*args)` is the definition of the result
     loops       the same as literal nested loops: `loops(*outputs, *inputs, sizes)`
     kernels     fastest first
-    call        `call(body, *args)`: lays the arguments out for a compiled body and runs it
-    call_loops  the same for the literal loops, which take logical NCHW arrays
+    call        `call(body, *args)`: lays the arguments out for a body, runs it, gives the result
     """
 
     def __init__(
@@ -127,11 +138,11 @@ class Ladder:
         kernels: Sequence[Kernel] = (),
         call: Callable | None = None,
         loops: Callable | None = None,
-        call_loops: Callable | None = None,
     ) -> None:
         self.name, self.reference, self.kernels = name, reference, tuple(kernels)
-        self.call, self.loops, self.call_loops = call, loops, call_loops
+        self.call, self.loops = call, loops
         self._bodies: dict[str, Body | ImportError] = {}
+        config.rungs.update(kernel.name for kernel in self.kernels)
 
     @property
     def rungs(self) -> list[str]:
@@ -147,12 +158,12 @@ class Ladder:
         if rung == "numpy":
             return self.reference(*args)
         if rung == "loops":
-            return self.call_loops(Body(self.loops, None, threaded=False), *args)
+            return self.call(Body(self.loops), *args)
         kernel = self._kernel(rung)
         body = self._body(kernel)
         if isinstance(body, ImportError):
             raise body
-        return (self.call_loops if kernel.body == "jit" else self.call)(body, *args)
+        return self.call(body, *args)
 
     def choose(self, *args: Any) -> str:
         """The name of the rung that a call with these arguments runs."""

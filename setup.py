@@ -23,22 +23,22 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import CCompilerError
 
 KERNELS = Path("nanoconv/_kernels")
-LEVELS = {
-    "x86_64": {
-        "baseline": ["-march=x86-64-v2"],
-        "avx2": ["-march=x86-64-v3"],
-        "avx512": ["-march=x86-64-v4", "-mprefer-vector-width=512"],
-    },
-    "aarch64": {"neon": []},
+X86 = {
+    "baseline": ["-march=x86-64-v2"],  # Nehalem, 2008
+    "avx2": ["-march=x86-64-v3"],  # Haswell, 2013: AVX2 and FMA
+    "avx512": ["-march=x86-64-v4", "-mprefer-vector-width=512"],  # Skylake-X, 2017
 }
-MACHINE = {"amd64": "x86_64", "arm64": "aarch64"}.get(
-    platform.machine().lower(), platform.machine().lower()
+ARM = {"neon": []}
+LEVELS = {"x86_64": X86, "amd64": X86, "aarch64": ARM, "arm64": ARM}.get(
+    platform.machine().lower(), {"baseline": []}
 )
 
 # NaN must propagate as in PyTorch: no -ffast-math and nothing that assumes finite numbers.
-CFLAGS = "-O3 -g0 -fno-math-errno -fno-trapping-math -ffp-contract=fast -fvisibility=hidden".split()
+CFLAGS = ["-O3", "-g0", "-fvisibility=hidden"]
+CFLAGS += ["-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
 LDFLAGS = ["-Wl,-s"]
 OPENMP = ["-fopenmp"]
 DIRECTIVES = {
@@ -69,23 +69,24 @@ def headers(source: Path) -> list[str]:
     return found
 
 
+def wanted_levels() -> list[str]:
+    wanted = os.environ.get("NANOCONV_BUILD_LEVELS") or ",".join(LEVELS)
+    if unknown := set(wanted.split(",")) - set(LEVELS):
+        sys.exit(f"NANOCONV_BUILD_LEVELS: {sorted(unknown)} must be among {list(LEVELS)}")
+    return wanted.split(",")
+
+
 def extensions() -> list[Extension]:
     """One extension per module and level; `cpu_cy`, which chooses the level, belongs to none."""
-    levels = LEVELS.get(MACHINE, {"baseline": []})
-    wanted = os.environ.get("NANOCONV_BUILD_LEVELS", ",".join(levels)).split(",")
-    if unknown := set(wanted) - set(levels):
-        sys.exit(f"NANOCONV_BUILD_LEVELS: {sorted(unknown)} not among {list(levels)} of {MACHINE}")
     found = []
     for pyx in sorted(KERNELS.glob("*_cy.pyx")):
-        depends = ["setup.py", *headers(pyx)]
-        for level in [""] if pyx.stem == "cpu_cy" else [level for level in levels if level in wanted]:
-            name = ".".join(filter(None, ["nanoconv._kernels", level, pyx.stem]))
+        for level in [""] if pyx.stem == "cpu_cy" else wanted_levels():
             extension = Extension(
-                name,
+                ".".join(filter(None, ["nanoconv._kernels", level, pyx.stem])),
                 [str(pyx)],
-                depends=depends,
+                depends=["setup.py", *headers(pyx)],
                 include_dirs=[str(KERNELS)],
-                extra_compile_args=[*CFLAGS, *levels.get(level, [])],
+                extra_compile_args=[*CFLAGS, *LEVELS.get(level, [])],
                 extra_link_args=LDFLAGS,
             )
             extension.level = level
@@ -94,53 +95,51 @@ def extensions() -> list[Extension]:
 
 
 class BuildKernels(build_ext):
-    """Translates once, compiles per level, leaves out what the compiler refuses, and records why."""
+    """Translates once, compiles per level, and records what the compiler refused and why."""
 
     def run(self) -> None:
         self.developing = bool(self.inplace)  # setuptools hides `inplace` while it builds
         super().run()
 
     def build_extensions(self) -> None:
-        record = {"levels": [], "openmp": False, "missing": {}}
+        self.missing: dict[str, str] = {}
         if os.environ.get("NANOCONV_NO_EXTENSIONS", "0") != "0":
-            record["missing"]["extensions"] = "installed with NANOCONV_NO_EXTENSIONS=1"
+            self.missing["extensions"] = "installed with NANOCONV_NO_EXTENSIONS=1"
         elif reason := self.refusal(CFLAGS, LDFLAGS):
-            record["missing"]["extensions"] = reason
-        if record["missing"]:
+            self.missing["extensions"] = reason
+        if self.missing:
             self.extensions = []
         else:
-            record["compiler"] = self.compiler.compiler_so[0]
-            self.leave_out_refused_levels(record)
-            self.add_openmp(record)
+            self.leave_out_refused_levels()
+            self.add_openmp()
             self.translate()
-        for extension in self.extensions:
-            # A user's build may lose one module; a developer's must show the error.
-            extension.optional = not self.developing
         self.parallel = self.parallel or os.cpu_count()
         super().build_extensions()
-        self.write(record)
+        self.write_record()
 
     def build_extension(self, ext: Extension) -> None:
         # All levels share one C file, so each needs its own place for the object.
         worker = copy.copy(self)
-        worker.build_temp = os.path.join(self.build_temp, ext.level or "any")
-        build_ext.build_extension(worker, ext)
+        worker.build_temp = str(Path(self.build_temp) / (ext.level or "any"))
+        try:
+            build_ext.build_extension(worker, ext)
+        except CCompilerError as error:
+            if self.developing:
+                raise
+            self.missing[ext.name] = str(error)  # a user's build may lose a module
 
-    def leave_out_refused_levels(self, record: dict) -> None:
-        for level, flags in LEVELS.get(MACHINE, {"baseline": []}).items():
-            if not any(extension.level == level for extension in self.extensions):
-                record["missing"][level] = "not asked for when this was built"
+    def leave_out_refused_levels(self) -> None:
+        for level, flags in LEVELS.items():
+            if level not in wanted_levels():
+                self.missing[level] = "not among the NANOCONV_BUILD_LEVELS of this build"
             elif reason := self.refusal([*CFLAGS, *flags], LDFLAGS):
-                record["missing"][level] = reason
+                self.missing[level] = reason
                 self.extensions = [e for e in self.extensions if e.level != level]
-            else:
-                record["levels"].append(level)
 
-    def add_openmp(self, record: dict) -> None:
+    def add_openmp(self) -> None:
         if reason := self.refusal([*CFLAGS, *OPENMP], [*LDFLAGS, *OPENMP], PROBE_OPENMP):
-            record["missing"]["openmp"] = reason
+            self.missing["openmp"] = reason
             return
-        record["openmp"] = True
         for extension in self.extensions:
             extension.extra_compile_args = [*extension.extra_compile_args, *OPENMP]
             extension.extra_link_args = [*extension.extra_link_args, *OPENMP]
@@ -165,32 +164,31 @@ class BuildKernels(build_ext):
     def refusal(self, cflags: list[str], ldflags: list[str], source: str = PROBE) -> str:
         """Why the compiler cannot make an extension with these flags; empty if it can."""
         if not getattr(self.compiler, "compiler_so", None):
-            return f"the {self.compiler.compiler_type} compiler has no vector extensions (needs GCC or Clang)"
+            return f"needs GCC or Clang, not {self.compiler.compiler_type}"
         include = sysconfig.get_path("include")
         with tempfile.TemporaryDirectory() as folder:
-            c, o, so = (os.path.join(folder, f"probe.{suffix}") for suffix in ("c", "o", "so"))
-            Path(c).write_text(source)
+            (Path(folder) / "probe.c").write_text(source)
             for command in (
-                [*self.compiler.compiler_so, f"-I{include}", *cflags, "-c", c, "-o", o],
-                [*self.compiler.linker_so, o, *ldflags, "-o", so],
+                [*self.compiler.compiler_so, f"-I{include}", *cflags, "-c", "probe.c"],
+                [*self.compiler.linker_so, "probe.o", *ldflags, "-o", "probe.so"],
             ):
                 try:
-                    result = subprocess.run(command, capture_output=True, text=True)
+                    result = subprocess.run(command, capture_output=True, text=True, cwd=folder)
                 except OSError as error:
                     return f"no C compiler: {command[0]}: {error.strerror}"
                 if result.returncode:
                     errors = [line for line in result.stderr.splitlines() if "error" in line]
-                    return f"{command[0]}: {(errors or ['failed'])[0].replace(folder + os.sep, '')}"
+                    return f"{command[0]}: {errors[0] if errors else 'failed'}"
         return ""
 
-    def write(self, record: dict) -> None:
-        """Keep what was built and why the rest was not, for `show_config()`."""
-        for what, reason in record["missing"].items():
+    def write_record(self) -> None:
+        """Keep what was left out, and why, for `show_config()`."""
+        for what, reason in self.missing.items():
             print(f"nanoconv: built without {what}: {reason}", file=sys.stderr)
-        for root in {self.build_lib, "." if self.developing else self.build_lib}:
+        for root in [self.build_lib, "."] if self.developing else [self.build_lib]:
             folder = Path(root) / KERNELS
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "build.json").write_text(json.dumps(record, indent=1) + "\n")
+            (folder / "build.json").write_text(json.dumps({"missing": self.missing}) + "\n")
 
     def copy_extensions_to_source(self) -> None:
         for extension in self.extensions:

@@ -1,28 +1,242 @@
-"""Which instruction-set level the compiled kernels use."""
+"""Settings of the process: backend, threads, instruction set, random numbers.
 
+Each setting has an environment variable and a function; the function wins. They hold for all
+threads of the process.
+
+    NANOCONV_BACKEND      use()               the highest rung allowed, default "auto"
+    NANOCONV_NUM_THREADS  set_num_threads()   default: the CPUs that this process may use
+    NANOCONV_ISA          isa()               default: the best level that this machine runs
+"""
+
+from __future__ import annotations
+
+import importlib.util
 import os
-from functools import cache
-from importlib.machinery import EXTENSION_SUFFIXES
+import platform
+import sys
+from importlib import metadata
 from pathlib import Path
 
-LEVELS = ("avx512", "avx2", "neon", "baseline")  # best first
+import numpy as np
+
+BACKENDS = ("loops", "numpy", "numba", "cython", "simd", "auto")
+rungs: set[str] = set()  # every `<language>.<algorithm>` there is: each ladder adds its own
+
+# --------------------------------------------------------------------------- backend
+
+_backend: str | None = None
 
 
-def _built() -> tuple[str, ...]:
-    kernels = Path(__file__).parent / "_kernels"
-    suffix = EXTENSION_SUFFIXES[0]
-    return tuple(level for level in LEVELS if any((kernels / level).glob(f"*{suffix}")))
+class use:  # noqa: N801 (reads as a statement: `with use("numpy"):`)
+    """Allow no rung above `backend`: a language, "auto" for all, or one rung by its exact name.
 
+    The setting holds from the call on; as a context manager it ends with the block.
+    ValueError if there is no such backend.
 
-@cache
-def isa() -> str | None:
-    """The level of the compiled kernels: the best that CPU and operating system support."""
-    try:
-        from nanoconv._kernels import cpu_cy
-    except ImportError:
+    >>> with use("numpy"):
+    ...     get_backend()
+    'numpy'
+    """
+
+    def __init__(self, backend: str) -> None:
+        global _backend
+        if backend not in BACKENDS and backend not in rungs:
+            known = ", ".join((*BACKENDS, *sorted(rungs)))
+            raise ValueError(f"use: backend={backend!r} must be one of {known}")
+        self._previous, _backend = _backend, backend
+
+    def __enter__(self) -> None:
         return None
-    usable = [level for level in _built() if level in cpu_cy.supported()]
+
+    def __exit__(self, *exception: object) -> None:
+        global _backend
+        _backend = self._previous
+
+
+def get_backend() -> str:
+    """The backend that `use()` or `NANOCONV_BACKEND` has set."""
+    if _backend is None:
+        use(os.environ.get("NANOCONV_BACKEND") or "auto")
+    assert _backend is not None
+    return _backend
+
+
+# --------------------------------------------------------------------------- threads
+
+_threads: int | None = None
+_forked = False  # from a process whose kernels may have started threads
+
+
+def cgroup_cpus(root: Path = Path("/")) -> float:
+    """The CPUs that the control groups (v1 and v2) of this process grant; inf without a quota."""
+    try:
+        groups = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return float("inf")
+    cpus = float("inf")
+    for group in groups:
+        _, controllers, path = group.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        mount = root / "sys/fs/cgroup" / controllers
+        # A quota binds everything below it; inside a container the path may not be visible.
+        for folder in [mount / path[1:], *(mount / path[1:]).parents]:
+            if folder.is_relative_to(mount):
+                cpus = min(cpus, _quota(folder))
+    return cpus
+
+
+def _quota(folder: Path) -> float:
+    for names in (["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]):
+        try:
+            quota, period = " ".join((folder / name).read_text() for name in names).split()
+        except OSError:
+            continue
+        if quota not in ("max", "-1"):
+            return int(quota) / int(period)
+    return float("inf")
+
+
+def usable_cpus() -> int:
+    """The CPUs that this process may use: its affinity, and no more than its cgroup quota."""
+    affinity = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
+    return max(1, int(min(len(affinity) or os.cpu_count() or 1, cgroup_cpus())))
+
+
+def set_num_threads(n: int) -> None:
+    """Let each compiled kernel use `n` threads; results do not depend on `n`, bit for bit.
+
+    TypeError unless `n` is an int, ValueError if it is below 1. RuntimeError for more than one in
+    a child forked after the parent had loaded a kernel: the threads of OpenMP (GNU's) do not
+    survive a fork and waiting for them would hang, so such a child computes on one thread.
+    Workers that want threads are started with "spawn" or "forkserver".
+    """
+    global _threads
+    if not isinstance(n, int) or isinstance(n, bool):
+        raise TypeError(f"set_num_threads: n={n!r} must be an int, not {type(n).__name__}")
+    if n < 1:
+        raise ValueError(f"set_num_threads: n={n} must be at least 1")
+    if _forked and n > 1:
+        raise RuntimeError(
+            f"set_num_threads: n={n} must be 1 in a process forked after kernels were loaded;"
+            " start it with 'spawn' instead"
+        )
+    _threads = n
+
+
+def get_num_threads() -> int:
+    """The threads that each compiled kernel uses."""
+    global _threads
+    if _threads is None:
+        text = os.environ.get("NANOCONV_NUM_THREADS")
+        if text and not (text.isascii() and text.isdecimal() and int(text) > 0):
+            raise ValueError(f"NANOCONV_NUM_THREADS={text!r} must be a positive integer")
+        _threads = 1 if _forked else int(text) if text else usable_cpus()
+    return _threads
+
+
+def _after_fork_in_child() -> None:
+    global _threads, _forked
+    if "nanoconv._kernels.cpu_cy" in sys.modules:
+        _threads, _forked = 1, True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+# --------------------------------------------------------------------------- instruction set
+
+
+def isa() -> str | None:
+    """The instruction-set level of the compiled kernels: avx512, avx2, neon or baseline.
+
+    Chosen once, from what CPU and operating system support, or by `NANOCONV_ISA`. None if there
+    are no compiled kernels. ValueError if `NANOCONV_ISA` names no level, RuntimeError if it names
+    one that was not built or that this machine cannot run.
+    """
+    from nanoconv import _kernels
+
+    return _kernels.level
+
+
+# --------------------------------------------------------------------------- random numbers
+
+_generator: np.random.Generator | None = None
+
+
+def manual_seed(seed: int) -> None:
+    """Restart the generator of dropout and initialisers; the same seed gives the same numbers.
+
+    TypeError unless `seed` is an int, ValueError if it is negative.
+    """
+    global _generator
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise TypeError(f"manual_seed: seed={seed!r} must be an int, not {type(seed).__name__}")
+    if seed < 0:
+        raise ValueError(f"manual_seed: seed={seed} must not be negative")
+    _generator = np.random.default_rng(seed)
+
+
+def generator() -> np.random.Generator:
+    """The random generator of the process; seeded by the operating system until `manual_seed`."""
+    global _generator
+    if _generator is None:
+        _generator = np.random.default_rng()
+    return _generator
+
+
+# --------------------------------------------------------------------------- report
+
+_EXTRAS = {
+    "numba": ("numba",),
+    "cli": ("PIL", "rich", "typer"),
+    "onnx": ("onnx",),
+    "plot": ("matplotlib",),
+}
+_REBUILD = "with GCC or Clang and Python's headers installed: pip install --force-reinstall ."
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _describe_kernels() -> list[tuple[str, str]]:
+    try:
+        from nanoconv import _kernels
+    except (RuntimeError, ValueError) as error:
+        return [("kernels", f"error: {error}")]
     forced = os.environ.get("NANOCONV_ISA")
-    if forced and forced not in usable:
-        raise RuntimeError(f"NANOCONV_ISA={forced}: this machine and build have {usable}")
-    return forced or (usable[0] if usable else None)
+    why = "forced by NANOCONV_ISA" if forced else "the best of those built that this machine runs"
+    built, supported = ", ".join(_kernels.built()), ", ".join(_kernels.supported())
+    openmp = _kernels.openmp()
+    rows = [
+        ("kernels", f"{_kernels.level}: {why}" if _kernels.level else "none compiled"),
+        ("built", f"{built} (compiler {_kernels.compiler()})" if built else "none"),
+        ("runs here", supported or "unknown"),
+        ("OpenMP", str(openmp) if openmp else "no: every kernel runs on one thread"),
+    ]
+    return rows + [
+        ("missing", f"{what}: {reason}; {_REBUILD}") for what, reason in _kernels.missing().items()
+    ]
+
+
+def show_config() -> None:
+    """Print versions, backend, threads and kernels; what is missing, why, and how to get it."""
+    system = f"{platform.system()} {platform.machine()}"
+    rows = [
+        ("nanoconv", _version("nanoconv")),
+        ("Python", f"{platform.python_version()} on {system}"),
+        ("NumPy", np.__version__),
+        ("Numba", _version("numba")),
+        ("backend", get_backend()),
+        ("threads", f"{get_num_threads()} (usable CPUs: {usable_cpus()})"),
+        *_describe_kernels(),
+    ]
+    for extra, modules in _EXTRAS.items():
+        if absent := [name for name in modules if importlib.util.find_spec(name) is None]:
+            rows.append(("missing", f'{", ".join(absent)}: pip install "nanoconv[{extra}]"'))
+    for name, value in rows:
+        print(f"{name:<10}{value}")

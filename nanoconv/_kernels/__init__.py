@@ -1,13 +1,65 @@
 """Fast bodies over raw arrays; nothing here knows a Tensor.
 
 The compiled modules exist once per instruction-set level, in the directories beside this file.
-Importing the package puts the directory of the chosen level on its path, so that
-`nanoconv._kernels.conv_cy` is the one for this CPU.
+Importing this package chooses the best level that was built and that both CPU and operating
+system support, or the one that `NANOCONV_ISA` names, and puts its directory on the package's
+path: `nanoconv._kernels.conv_cy` is then the one for this machine.
 """
 
+import json
 import os
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
 
-from nanoconv import config
+__all__ = ["built", "choose", "compiler", "level", "missing", "openmp", "supported"]
 
-if _level := config.isa():
-    __path__.append(os.path.join(__path__[0], _level))
+LEVELS = ("avx512", "avx2", "neon", "baseline")  # best first
+_HERE = Path(__file__).parent
+
+try:
+    from .cpu_cy import compiler, openmp, supported
+except ImportError:  # installed without a C compiler: the Numba bodies and NumPy are left
+
+    def supported() -> tuple[str, ...]:
+        return ()
+
+    def openmp() -> int:
+        return 0
+
+    def compiler() -> str:
+        return ""
+
+
+def built() -> tuple[str, ...]:
+    """The levels that this installation has compiled modules for, best first."""
+    suffix = EXTENSION_SUFFIXES[0]
+    return tuple(level for level in LEVELS if any((_HERE / level).glob(f"*{suffix}")))
+
+
+def missing() -> dict[str, str]:
+    """What the build left out, and why, as setup.py recorded it."""
+    try:
+        record = json.loads((_HERE / "build.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {"extensions": "never built in this source tree"}
+    return dict(record["missing"])
+
+
+def choose(forced: str) -> str | None:
+    """The level to use: `forced` if it names one, else the best; None where nothing can be."""
+    if not forced:
+        return next((level for level in built() if level in supported()), None)
+    if forced not in LEVELS:
+        raise ValueError(f"NANOCONV_ISA={forced!r} must be one of {', '.join(LEVELS)}")
+    if forced not in built():
+        why = missing().get(forced) or missing().get("extensions") or "not a level of this machine"
+        raise RuntimeError(f"NANOCONV_ISA={forced}: no kernels were built for it: {why}")
+    if forced not in supported():
+        able = ", ".join(supported())
+        raise RuntimeError(f"NANOCONV_ISA={forced}: this machine cannot run it, only {able}")
+    return forced
+
+
+level = choose(os.environ.get("NANOCONV_ISA", ""))
+if level:
+    __path__.append(str(_HERE / level))

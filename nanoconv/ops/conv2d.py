@@ -43,7 +43,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dispatch import Body, Kernel, Ladder, Op, empty, nhwc
+from ..dispatch import Body, Kernel, Ladder, Op, empty
 from ..tensor import Tensor, apply
 from . import depthwise_conv2d as depthwise
 from .geometry import Geometry, conv_geometry
@@ -187,39 +187,21 @@ def pointwise(_a: Array, _b: Array, *rest: Any) -> bool:
 
 
 def call_forward(body: Body, x: Array, w: Array, b: Array | None, geo: Geometry) -> Array:
-    y = empty(geo.y_shape, x.dtype, channels_last=True)
+    y = body.empty(geo.y_shape, x.dtype)
     b = np.zeros(geo.O, x.dtype) if b is None else np.ascontiguousarray(b)
-    body(nhwc(y), nhwc(x), np.ascontiguousarray(w), b, sizes=geo.sizes)
+    body(body.image(y), body.image(x), np.ascontiguousarray(w), b, sizes=geo.sizes)
     return y
 
 
 def call_input_grad(body: Body, dy: Array, w: Array, geo: Geometry) -> Array:
-    dx = empty(geo.x_shape, dy.dtype, channels_last=True)
-    body(nhwc(dx), nhwc(dy), np.ascontiguousarray(w), sizes=geo.sizes)
+    dx = body.empty(geo.x_shape, dy.dtype)
+    body(body.image(dx), body.image(dy), np.ascontiguousarray(w), sizes=geo.sizes)
     return dx
 
 
 def call_weight_grad(body: Body, dy: Array, x: Array, geo: Geometry) -> Array:
     dw = empty(geo.w_shape, dy.dtype)
-    body(dw, nhwc(dy), nhwc(x), sizes=geo.sizes)
-    return dw
-
-
-def loop_forward(body: Body, x: Array, w: Array, b: Array | None, geo: Geometry) -> Array:
-    y = empty(geo.y_shape, x.dtype)
-    body(y, x, w, np.zeros(geo.O, x.dtype) if b is None else b, sizes=geo.sizes)
-    return y
-
-
-def loop_input_grad(body: Body, dy: Array, w: Array, geo: Geometry) -> Array:
-    dx = empty(geo.x_shape, dy.dtype)
-    body(dx, dy, w, sizes=geo.sizes)
-    return dx
-
-
-def loop_weight_grad(body: Body, dy: Array, x: Array, geo: Geometry) -> Array:
-    dw = empty(geo.w_shape, dy.dtype)
-    body(dw, dy, x, sizes=geo.sizes)
+    body(dw, body.image(dy), body.image(x), sizes=geo.sizes)
     return dw
 
 
@@ -234,7 +216,6 @@ FORWARD = Ladder(
     ],
     call=call_forward,
     loops=conv2d_loops,
-    call_loops=loop_forward,
 )
 INPUT_GRAD = Ladder(
     "conv2d.input_grad",
@@ -247,7 +228,6 @@ INPUT_GRAD = Ladder(
     ],
     call=call_input_grad,
     loops=conv2d_input_grad_loops,
-    call_loops=loop_input_grad,
 )
 WEIGHT_GRAD = Ladder(
     "conv2d.weight_grad",
@@ -260,7 +240,6 @@ WEIGHT_GRAD = Ladder(
     ],
     call=call_weight_grad,
     loops=conv2d_weight_grad_loops,
-    call_loops=loop_weight_grad,
 )
 CONV2D = Op(
     "conv2d",

@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dispatch import Body, Kernel, Ladder, Op, empty, nhwc
+from ..dispatch import Body, Kernel, Ladder, Op, empty
 from ..tensor import Tensor, apply
 from .checks import batched, check_bias, check_dtypes
 from .geometry import Geometry, conv_geometry
@@ -158,39 +158,21 @@ def bias_or_zeros(b: Array | None, geo: Geometry, dtype: np.dtype) -> Array:
 
 
 def call_forward(body: Body, x: Array, w: Array, b: Array | None, geo: Geometry) -> Array:
-    y = empty(geo.y_shape, x.dtype, channels_last=True)
-    body(nhwc(y), nhwc(x), taps_first(w), bias_or_zeros(b, geo, x.dtype), sizes=geo.sizes)
+    y = body.empty(geo.y_shape, x.dtype)
+    body(body.image(y), body.image(x), taps_first(w), bias_or_zeros(b, geo, x.dtype), sizes=geo.sizes)
     return y
 
 
 def call_input_grad(body: Body, dy: Array, w: Array, geo: Geometry) -> Array:
-    dx = empty(geo.x_shape, dy.dtype, channels_last=True)
-    body(nhwc(dx), nhwc(dy), taps_first(w), sizes=geo.sizes)
+    dx = body.empty(geo.x_shape, dy.dtype)
+    body(body.image(dx), body.image(dy), taps_first(w), sizes=geo.sizes)
     return dx
 
 
 def call_weight_grad(body: Body, dy: Array, x: Array, geo: Geometry) -> Array:
     dw = empty((geo.KH, geo.KW, geo.O), dy.dtype)
-    body(dw, nhwc(dy), nhwc(x), sizes=geo.sizes)
+    body(dw, body.image(dy), body.image(x), sizes=geo.sizes)
     return dw.transpose(2, 0, 1)[:, None]  # (O, 1, KH, KW)
-
-
-def loop_forward(body: Body, x: Array, w: Array, b: Array | None, geo: Geometry) -> Array:
-    y = empty(geo.y_shape, x.dtype)
-    body(y, x, taps_first(w), bias_or_zeros(b, geo, x.dtype), sizes=geo.sizes)
-    return y
-
-
-def loop_input_grad(body: Body, dy: Array, w: Array, geo: Geometry) -> Array:
-    dx = empty(geo.x_shape, dy.dtype)
-    body(dx, dy, taps_first(w), sizes=geo.sizes)
-    return dx
-
-
-def loop_weight_grad(body: Body, dy: Array, x: Array, geo: Geometry) -> Array:
-    dw = empty((geo.KH, geo.KW, geo.O), dy.dtype)
-    body(dw, dy, x, sizes=geo.sizes)
-    return dw.transpose(2, 0, 1)[:, None]
 
 
 FORWARD = Ladder(
@@ -203,7 +185,6 @@ FORWARD = Ladder(
     ],
     call=call_forward,
     loops=depthwise_conv2d_loops,
-    call_loops=loop_forward,
 )
 INPUT_GRAD = Ladder(
     "depthwise_conv2d.input_grad",
@@ -215,7 +196,6 @@ INPUT_GRAD = Ladder(
     ],
     call=call_input_grad,
     loops=depthwise_conv2d_input_grad_loops,
-    call_loops=loop_input_grad,
 )
 WEIGHT_GRAD = Ladder(
     "depthwise_conv2d.weight_grad",
@@ -227,7 +207,6 @@ WEIGHT_GRAD = Ladder(
     ],
     call=call_weight_grad,
     loops=depthwise_conv2d_weight_grad_loops,
-    call_loops=loop_weight_grad,
 )
 DEPTHWISE_CONV2D = Op(
     "depthwise_conv2d",

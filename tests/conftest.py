@@ -1,0 +1,12 @@
+"""Hypothesis profiles: the default run stays short, `--hypothesis-profile=thorough` digs."""
+
+from hypothesis import HealthCheck, settings
+
+slow_is_fine = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+settings.register_profile(
+    "default", max_examples=15, deadline=None, derandomize=True, suppress_health_check=slow_is_fine
+)
+settings.register_profile(
+    "thorough", max_examples=500, deadline=None, suppress_health_check=slow_is_fine
+)
+settings.load_profile("default")

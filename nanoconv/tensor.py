@@ -15,12 +15,11 @@ which attach them to Tensor as methods; one layer per file in the others.
 from __future__ import annotations
 
 import contextlib
-import functools
 import threading
 import weakref
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -52,11 +51,15 @@ class no_grad(contextlib.ContextDecorator):  # noqa: N801 (PyTorch's name)
 
     _enabled = False
 
+    def __init__(self) -> None:
+        self._before: list[bool] = []  # one entry for each `with` that this object is inside of
+
     def __enter__(self) -> None:
-        self._before, _state.grad_enabled = _state.grad_enabled, self._enabled
+        self._before.append(_state.grad_enabled)
+        _state.grad_enabled = self._enabled
 
     def __exit__(self, *exc: object) -> None:
-        _state.grad_enabled = self._before
+        _state.grad_enabled = self._before.pop()
 
     def _recreate_cm(self) -> no_grad:
         return type(self)()
@@ -79,46 +82,48 @@ def observe(observer: Callable[[Op, tuple, dict, Tensor], None]) -> Iterator[Non
 
 
 class Storage:
-    """What tensors that share memory share: how often it was changed, and who must know.
+    """What tensors that share memory share: how often that memory was changed.
 
     Changes made through a Tensor (`x.zero_()`, `x[0] = 1`) bump `version`. Changes to the bare
-    ndarray cannot be counted, so once `.data` or `.numpy()` has let it out (`escaped`), the tape
-    remembers a checksum instead. Arrays that never escape, the usual case, cost nothing.
+    ndarray cannot be counted, so from the moment that `.data` or `.numpy()` lets it out, checksums
+    are compared too. Arrays that never get out, the usual case, cost nothing.
     """
 
-    __slots__ = ("escaped", "version", "watchers")
+    __slots__ = ("array", "escaped", "version")
 
-    def __init__(self) -> None:
-        self.version, self.escaped = 0, False
-        self.watchers: weakref.WeakSet[Saved] = weakref.WeakSet()
+    def __init__(self, array: Array) -> None:
+        self.array, self.version = array, 0
+        self.escaped: int | None = None  # the checksum when the array got out
 
     def escape(self) -> None:
-        if not self.escaped:
-            self.escaped = True
-            for saved in tuple(self.watchers):
-                saved.checksum = checksum(saved.array)
+        if self.escaped is None:
+            self.escaped = checksum(self.array)
 
 
 def checksum(array: Array) -> int:
-    return zlib.crc32(np.ascontiguousarray(array).view(np.uint8).reshape(-1).data)
+    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
 
 class Saved:
     """An array that the tape holds for a gradient, able to tell whether it was changed since."""
 
-    __slots__ = ("__weakref__", "array", "checksum", "storage", "version")
+    __slots__ = ("array", "checksum", "storage", "version")
 
     def __init__(self, tensor: Tensor) -> None:
         self.array, self.storage = tensor._data, tensor._storage
         self.version = self.storage.version
-        self.checksum = checksum(self.array) if self.storage.escaped else None
-        self.storage.watchers.add(self)
+        self.checksum = None if self.storage.escaped is None else checksum(self.array)
+
+    def changed(self) -> bool:
+        if self.version != self.storage.version:
+            return True
+        if self.checksum is not None:
+            return self.checksum != checksum(self.array)
+        # Saved before the array got out: nothing can have changed until then.
+        return self.storage.escaped not in (None, checksum(self.storage.array))
 
     def unpack(self, op: Op) -> Array:
-        changed = self.version != self.storage.version
-        if not changed and self.checksum is not None:
-            changed = self.checksum != checksum(self.array)
-        if changed:
+        if self.changed():
             raise RuntimeError(
                 f"backward: an array of shape {self.array.shape} that {op.name} saved for its "
                 "gradient was changed in place after the forward pass; change a copy instead"
@@ -126,26 +131,32 @@ class Saved:
         return self.array
 
 
+def stand_in(shape: tuple[int, ...], dtype: np.dtype) -> Array:
+    """An array of NaNs that takes no memory, in place of an input whose values were not kept."""
+    return np.ndarray(shape, dtype, b"\xff" * 8, 0, (0,) * len(shape))
+
+
 class Node:
     """One recorded run of an op.
 
     `sources` says where each input's gradient goes: to another Node, to a leaf Tensor, or nowhere.
+    `inputs` holds the arrays that the gradient needs, and of all others their shape and dtype.
     """
 
-    __slots__ = ("attrs", "inputs", "op", "output", "retained", "shapes", "sources", "spent")
+    __slots__ = ("attrs", "inputs", "op", "output", "retained", "sources", "spent")
 
     def __init__(self, op: Op, inputs: tuple[Tensor | None, ...], attrs: dict, output: Any) -> None:
         self.op, self.attrs, self.output, self.spent = op, attrs, output, False
         self.sources = tuple(
             None if t is None or not t.requires_grad else (t._node or t) for t in inputs
         )
-        self.shapes = tuple(None if t is None else t.shape for t in inputs)
-        keep = "x" in op.keeps
-        self.inputs = tuple(None if t is None or not keep else Saved(t) for t in inputs)
+        self.inputs = tuple(
+            None if t is None else Saved(t) if op.keeps_input(k) else (t.shape, t.dtype)
+            for k, t in enumerate(inputs)
+        )
         self.retained: weakref.ref[Tensor] | None = None
 
-    def gradients(self, dy: Array) -> list[tuple[Node | Tensor, Array]]:
-        """Where each input's gradient goes, and the gradient."""
+    def check(self) -> None:
         if self.spent:
             raise RuntimeError(
                 f"backward: the tape of {self.op.name} was freed by an earlier backward(); "
@@ -153,23 +164,30 @@ class Node:
             )
         if self.op.vjp is None:
             raise RuntimeError(f"backward: {self.op.name} has no gradient")
+
+    def gradients(self, dy: Array) -> list[tuple[Node | Tensor, Array]]:
+        """Where each input's gradient goes, and the gradient."""
+
+        def unpack(held: Any) -> Any:
+            return held.unpack(self.op) if isinstance(held, Saved) else held
+
         output = self.output
-        if isinstance(output, tuple):
-            output = tuple(o.unpack(self.op) if isinstance(o, Saved) else o for o in output)
-        elif isinstance(output, Saved):
-            output = output.unpack(self.op)
-        arrays = tuple(None if s is None else s.unpack(self.op) for s in self.inputs)
+        output = tuple(map(unpack, output)) if isinstance(output, tuple) else unpack(output)
+        arrays = tuple(
+            stand_in(*held) if isinstance(held, tuple) else unpack(held) for held in self.inputs
+        )
         if isinstance(self.op.vjp, tuple):
             grads = tuple(
                 None if source is None else rule(dy, output, *arrays, **self.attrs)
                 for rule, source in zip(self.op.vjp, self.sources, strict=False)
             )
         else:
+            assert self.op.vjp is not None
             grads = self.op.vjp(dy, output, *arrays, **self.attrs)
             grads = grads if isinstance(grads, tuple) else (grads,)
         return [
-            (source, unbroadcast(grad, shape))
-            for source, grad, shape in zip(self.sources, grads, self.shapes, strict=False)
+            (source, fit(grad, array.shape))
+            for source, grad, array in zip(self.sources, grads, arrays, strict=False)
             if source is not None and grad is not None
         ]
 
@@ -182,28 +200,36 @@ def apply(op: Op, *inputs: Tensor | None, **attrs: Any) -> Any:
 
     Returns a Tensor, or (Tensor, *extra arrays) where the op's forward returns extras.
     """
-    result = op.forward(*(None if t is None else t._data for t in inputs), **attrs)
+    for t in inputs:
+        if t is not None and not isinstance(t, Tensor):
+            raise TypeError(f"{op.name}: expected a nanoconv Tensor, got {type(t).__name__}")
+    with np.errstate(all="ignore"):  # 1/0 is inf and log(-1) is NaN, as in PyTorch
+        result = op.forward(*(None if t is None else t._data for t in inputs), **attrs)
     array, extra = (result[0], result[1:]) if isinstance(result, tuple) else (result, ())
     y = Tensor(array)
     for t in inputs:  # a view shares its source's memory, and so its changes
-        if t is not None and np.may_share_memory(array, t._data):
+        if t is not None and np.may_share_memory(y._data, t._data):
             y._storage = t._storage
-    if _state.grad_enabled and any(t is not None and t.requires_grad for t in inputs):
+    recorded = _state.grad_enabled and y.dtype.kind == "f"
+    if recorded and any(t is not None and t.requires_grad for t in inputs):
         kept: Any = Saved(y) if "y" in op.keeps else None
         y._node = Node(op, inputs, attrs, (kept, *extra) if extra else kept)
-        y._requires_grad = y.dtype.kind == "f"
+        y._requires_grad = True
     for observer in _state.observers:
         observer(op, inputs, attrs, y)
     return (y, *extra) if extra else y
 
 
-def unbroadcast(grad: Array, shape: tuple[int, ...]) -> Array:
-    """Sum a gradient over the axes along which its input was broadcast."""
+def fit(grad: Array, shape: tuple[int, ...]) -> Array:
+    """A gradient in the shape of its input.
+
+    What was broadcast going forward is summed going back, and what was summed is broadcast.
+    """
     if grad.shape == shape:
         return grad
     grad = grad.sum(axis=tuple(range(grad.ndim - len(shape))))
     stretched = tuple(k for k, size in enumerate(shape) if size == 1 and grad.shape[k] != 1)
-    return grad.sum(axis=stretched, keepdims=True)
+    return np.broadcast_to(grad.sum(axis=stretched, keepdims=True), shape)
 
 
 def topological_order(root: Node) -> list[Node]:
@@ -226,28 +252,36 @@ def _backward(root: Tensor, gradient: Array, retain_graph: bool) -> None:
     if root._node is None:
         _accumulate(root, gradient)
         return
-    pending: dict[int, Array] = {id(root._node): gradient}
-    for node in topological_order(root._node):
-        dy = pending.pop(id(node), None)
-        if dy is None:
-            continue
-        retained = node.retained() if node.retained else None
-        if retained is not None:
-            _accumulate(retained, dy)
-        for source, grad in node.gradients(dy):
-            if isinstance(source, Tensor):
-                _accumulate(source, grad)
-            else:  # a value that is used twice gets the sum of both gradients
-                before = pending.get(id(source))
-                pending[id(source)] = grad if before is None else before + grad
+    order = topological_order(root._node)
+    for node in order:
+        node.check()
+    pending: dict[Node, Array] = {root._node: gradient}
+    for node in order:
+        dy = pending.pop(node, None)
+        if dy is not None:
+            retained = node.retained() if node.retained else None
+            if retained is not None:
+                _accumulate(retained, dy)
+            with np.errstate(all="ignore"):
+                grads = node.gradients(dy)
+            for source, grad in grads:
+                if isinstance(source, Tensor):
+                    _accumulate(source, grad)
+                else:  # a value that is used twice gets the sum of both gradients
+                    before = pending.get(source)
+                    pending[source] = grad if before is None else before + grad
         if not retain_graph:
             node.free()
 
 
 def _accumulate(leaf: Tensor, grad: Array) -> None:
-    # The copy keeps two leaves from sharing one array, as both inputs of x + y would.
-    before = None if leaf.grad is None else leaf.grad._data
-    leaf.grad = Tensor(np.array(grad, order="K") if before is None else before + grad)
+    """leaf.grad += grad: laid out in memory as the leaf is, in an array that nobody else has."""
+    total = np.empty_like(leaf._data)
+    if leaf.grad is None:
+        np.copyto(total, grad, casting="no")
+    else:
+        np.add(leaf.grad._data, grad, out=total, casting="no")
+    leaf.grad = Tensor(total)
 
 
 # --------------------------------------------------------------------------- the Tensor
@@ -268,7 +302,34 @@ def as_array(value: Any, dtype: Any = None) -> Array:
     return array
 
 
-class Tensor:
+def _attached(*args: Any, **kwargs: Any) -> Tensor:
+    raise NotImplementedError("the module in ops/ that defines this method was not imported")
+
+
+_attached_any: Callable[..., Any] = _attached
+
+
+class Methods:
+    """The methods that arithmetic.py, reductions.py and shaping.py in ops/ attach to Tensor."""
+
+    __slots__ = ()
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _attached
+    __truediv__ = __rtruediv__ = __pow__ = __rpow__ = __matmul__ = __rmatmul__ = _attached
+    __iadd__ = __isub__ = __imul__ = __itruediv__ = __neg__ = __abs__ = _attached
+    __lt__ = __le__ = __gt__ = __ge__ = __invert__ = __and__ = __or__ = __xor__ = _attached
+    __eq__ = __ne__ = _attached  # type: ignore[assignment]
+    __hash__ = object.__hash__  # a tensor is a dictionary key by identity
+    __getitem__ = _attached
+    add = sub = mul = div = pow = matmul = neg = abs = exp = log = sqrt = _attached
+    maximum = minimum = clamp = where = eq = ne = lt = le = gt = ge = _attached
+    logical_and = logical_or = logical_xor = logical_not = _attached
+    sum = mean = var = amax = amin = argmax = argmin = logsumexp = _attached
+    max = min = split = chunk = _attached_any
+    reshape = view = permute = transpose = t = flatten = squeeze = unsqueeze = expand = _attached
+    contiguous = to = float = double = long = clone = _attached
+
+
+class Tensor(Methods):
     """An n-dimensional array with a gradient; make one with `nc.tensor`, as in PyTorch.
 
     >>> x = tensor([1.0, 2.0], requires_grad=True)
@@ -280,21 +341,11 @@ class Tensor:
     __slots__ = ("__weakref__", "_data", "_node", "_requires_grad", "_storage", "grad")
     __array_ufunc__ = None  # ndarray + Tensor asks Tensor.__radd__
 
-    # Methods that ops/arithmetic.py, ops/reductions.py and ops/shaping.py define and attach.
-    add: Callable[..., Tensor]
-    sub: Callable[..., Tensor]
-    mul: Callable[..., Tensor]
-    div: Callable[..., Tensor]
-    pow: Callable[..., Tensor]
-    matmul: Callable[..., Tensor]
-    sum: Callable[..., Tensor]
-    reshape: Callable[..., Tensor]
-
     def __init__(self, data: Array, requires_grad: bool = False) -> None:
         self._data: Array = data if isinstance(data, np.ndarray) else np.asarray(data)
         self._node: Node | None = None
         self._requires_grad = False
-        self._storage = Storage()
+        self._storage = Storage(self._data)
         self.grad: Tensor | None = None
         if requires_grad:
             self.requires_grad = True
@@ -309,12 +360,12 @@ class Tensor:
 
     @data.setter
     def data(self, value: Any) -> None:
-        array = as_array(value)
+        t = value if isinstance(value, Tensor) else from_numpy(as_array(value))
         if self._node is not None:
             raise RuntimeError("data: only a leaf tensor's data may be replaced")
-        self._storage.version += 1
-        self._data, self._storage = array, Storage()
-        self._storage.escaped = True
+        if self.requires_grad and t.dtype.kind != "f":
+            raise TypeError(f"data: a tensor that requires a gradient cannot become {t.dtype}")
+        self._data, self._storage = t._data, t._storage
 
     @property
     def requires_grad(self) -> bool:
@@ -359,6 +410,11 @@ class Tensor:
 
     def numel(self) -> int:
         return self._data.size
+
+    @property
+    def T(self) -> Tensor:  # noqa: N802 (PyTorch's name)
+        """The transposed matrix."""
+        return self.t()
 
     def __len__(self) -> int:
         if not self.shape:
@@ -419,6 +475,12 @@ class Tensor:
         t._storage = self._storage
         return t
 
+    def __reduce__(self) -> tuple:
+        """Leaves can be copied and pickled, with their gradient; a history cannot."""
+        if self._node is not None:
+            raise RuntimeError("copy: an op computed this tensor; detach() it from its history")
+        return type(self), (self._data, self._requires_grad), (None, {"grad": self.grad})
+
     # ---- gradients
 
     def backward(self, gradient: Tensor | Array | None = None, retain_graph: bool = False) -> None:
@@ -454,20 +516,19 @@ class Tensor:
 
     # ---- changes in place, for leaves outside of the tape (an optimiser's step, an initialiser)
 
-    def _written(self) -> Array:
-        """The array, about to be changed in place."""
-        if _state.grad_enabled and self.requires_grad:
+    def _written(self, *sources: Tensor) -> Array:
+        """The array, about to be changed in place, to a value computed from `sources`."""
+        if _state.grad_enabled and any(t.requires_grad for t in (self, *sources)):
             raise RuntimeError(
-                "in-place change of a tensor that requires a gradient: use no_grad(), "
+                "in-place change of or by a tensor that requires a gradient: use no_grad(), "
                 "or compute a new tensor"
             )
         self._storage.version += 1
         return self._data
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        # The index and value are worked out before the version moves: a bad one changes nothing.
-        value = operand(value, self, "setitem")._data
-        self._written()[plain_index(index)] = value
+        value, index = operand(value, self, "setitem"), plain_index(index)
+        self._written(value)[index] = value._data
 
     def copy_(self, src: Any) -> Tensor:
         """self ← src, broadcast."""
@@ -485,17 +546,23 @@ class Tensor:
 
     def add_(self, other: Any, alpha: float = 1) -> Tensor:
         """self ← self + alpha·other."""
-        other = operand(other, self, "add_")._data
-        array = self._written()
-        array += other if alpha == 1 else array.dtype.type(alpha) * other
+        other, scale = operand(other, self, "add_"), operand(alpha, self, "add_")
+        array = self._written(other)
+        array += other._data if alpha == 1 else scale._data * other._data
         return self
 
     def mul_(self, other: Any) -> Tensor:
         """self ← self · other."""
-        other = operand(other, self, "mul_")._data
-        array = self._written()
-        array *= other
+        other = operand(other, self, "mul_")
+        array = self._written(other)
+        array *= other._data
         return self
+
+    def __reduce__(self) -> tuple:
+        """Copies (copy.deepcopy) and pickles of a leaf have its values and no gradient."""
+        if self._node is not None:
+            raise RuntimeError("copy: only a leaf tensor can be copied or pickled; detach() first")
+        return type(self), (self._data.copy("K"), self.requires_grad)
 
 
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
@@ -511,7 +578,7 @@ def from_numpy(ndarray: Array) -> Tensor:
     if not isinstance(ndarray, np.ndarray):
         raise TypeError(f"from_numpy: expected an ndarray, got {type(ndarray).__name__}")
     t = Tensor(as_array(ndarray))
-    t._storage.escaped = True
+    t._storage.escape()
     return t
 
 
@@ -524,16 +591,19 @@ def plain_index(index: Any) -> Any:
 
 def operand(value: Any, like: Tensor, name: str) -> Tensor:
     """`value` as a tensor that may meet `like` in one op; dtypes are never promoted silently."""
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, Tensor):
         other = value
     elif isinstance(value, (bool, int, float)):
-        if isinstance(value, float) and like.dtype.kind != "f":
+        kinds = "biuf" if isinstance(value, bool) else "iuf" if isinstance(value, int) else "f"
+        if like.dtype.kind not in kinds:
             raise TypeError(
-                f"{name}: the float {value} does not fit a {like.dtype} tensor; "
-                "convert it with .float() first"
+                f"{name}: the {type(value).__name__} {value} does not fit a {like.dtype} tensor; "
+                "convert it first, for example with .float()"
             )
         return Tensor(np.asarray(value, like.dtype))
-    elif isinstance(value, (np.ndarray, np.generic, list, tuple)):
+    elif isinstance(value, (np.ndarray, list, tuple)):
         other = Tensor(as_array(value))
     else:
         raise TypeError(f"{name}: expected a tensor or a number, got {type(value).__name__}")
@@ -545,7 +615,11 @@ def operand(value: Any, like: Tensor, name: str) -> Tensor:
     return other
 
 
-def method(function: Callable) -> Callable:
+F = TypeVar("F", bound=Callable)
+
+
+def method(function: F) -> F:
     """Attach a function to Tensor under its own name, as PyTorch has most in both forms."""
+    assert hasattr(Methods, function.__name__), f"{function.__name__} is missing in Methods"
     setattr(Tensor, function.__name__, function)
     return function

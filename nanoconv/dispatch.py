@@ -235,8 +235,10 @@ class Op:
     vjp(dy, y, *inputs, **attrs)     the vector-Jacobian product: one gradient per input; or a
                                      tuple of such functions, one per input, of which only those
                                      that are needed run. `y` is all that forward returned.
-    keeps                            what the tape must hold for `vjp`: "x" inputs, "y" outputs;
-                                     what is not held arrives as None
+    keeps                            what the tape must hold for `vjp`: "x" all inputs, or the
+                                     numbers of some, as "02"; "y" the output. An input that is
+                                     not held arrives as a stand-in: its shape and dtype, NaN for
+                                     values, no memory; an output that is not held, as None
     macs(y, *inputs, **attrs)        multiply-adds of one run
     """
 
@@ -255,6 +257,9 @@ class Op:
         if name in Op.registry:
             raise ValueError(f"Op: the name {name!r} is taken already")
         Op.registry[name] = self
+
+    def keeps_input(self, k: int) -> bool:
+        return "x" in self.keeps or str(k) in self.keeps
 
     def __repr__(self) -> str:
         return f"Op({self.name!r})"

@@ -479,7 +479,7 @@ class Tensor(Methods):
         """Leaves can be copied and pickled, with their gradient; a history cannot."""
         if self._node is not None:
             raise RuntimeError("copy: an op computed this tensor; detach() it from its history")
-        return type(self), (self._data, self._requires_grad), (None, {"grad": self.grad})
+        return type(self), (self._data.copy("K"), self._requires_grad), (None, {"grad": self.grad})
 
     # ---- gradients
 
@@ -557,12 +557,6 @@ class Tensor(Methods):
         array = self._written(other)
         array *= other._data
         return self
-
-    def __reduce__(self) -> tuple:
-        """Copies (copy.deepcopy) and pickles of a leaf have its values and no gradient."""
-        if self._node is not None:
-            raise RuntimeError("copy: only a leaf tensor can be copied or pickled; detach() first")
-        return type(self), (self._data.copy("K"), self.requires_grad)
 
 
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:

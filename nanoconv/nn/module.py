@@ -283,7 +283,8 @@ class Module:
         for t in itertools.chain(self.parameters(), self.buffers()):
             if t.dtype.kind == "f" and t.dtype != dtype:
                 t._storage.version += 1  # a tape that saved the old array cannot go on
-                t._data, t._storage = t._data.astype(dtype), Storage()
+                t._data = t._data.astype(dtype)
+                t._storage = Storage(t._data)
                 t.grad = None if t.grad is None else Tensor(t.grad._data.astype(dtype))
         return self
 

@@ -10,14 +10,14 @@ threads of the process.
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import platform
 import sys
-from importlib import metadata
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:  # pathlib, importlib.metadata and others would double the cost of importing
+    from pathlib import Path
 
 BACKENDS = ("loops", "numpy", "numba", "cython", "simd", "auto")
 rungs: set[str] = set()  # every `<language>.<algorithm>` there is: each ladder adds its own
@@ -67,10 +67,12 @@ _threads: int | None = None
 _forked = False  # from a process whose kernels may have started threads
 
 
-def cgroup_cpus(root: Path = Path("/")) -> float:
+def cgroup_cpus(root: str = "/") -> float:
     """The CPUs that the control groups (v1 and v2) of this process grant; inf without a quota."""
+    from pathlib import Path
+
     try:
-        groups = (root / "proc/self/cgroup").read_text().splitlines()
+        groups = (Path(root) / "proc/self/cgroup").read_text().splitlines()
     except OSError:
         return float("inf")
     cpus = float("inf")
@@ -78,7 +80,7 @@ def cgroup_cpus(root: Path = Path("/")) -> float:
         _, controllers, path = group.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
             continue
-        mount = root / "sys/fs/cgroup" / controllers
+        mount = Path(root) / "sys/fs/cgroup" / controllers
         # A quota binds everything below it; inside a container the path may not be visible.
         for folder in [mount / path[1:], *(mount / path[1:]).parents]:
             if folder.is_relative_to(mount):
@@ -197,6 +199,8 @@ _REBUILD = "with GCC or Clang and Python's headers installed: pip install --forc
 
 
 def _version(package: str) -> str:
+    from importlib import metadata
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -225,6 +229,9 @@ def _describe_kernels() -> list[tuple[str, str]]:
 
 def show_config() -> None:
     """Print versions, backend, threads and kernels; what is missing, why, and how to get it."""
+    import importlib.util
+    import platform
+
     system = f"{platform.system()} {platform.machine()}"
     rows = [
         ("nanoconv", _version("nanoconv")),

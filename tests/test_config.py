@@ -160,7 +160,7 @@ def test_cgroup_quota(name: str, tmp_path: Path) -> None:
     if groups is not None:
         (tmp_path / "proc/self").mkdir(parents=True)
         (tmp_path / "proc/self/cgroup").write_text(groups + "\n")
-    assert config.cgroup_cpus(tmp_path) == expected
+    assert config.cgroup_cpus(str(tmp_path)) == expected
 
 
 @pytest.mark.parametrize(("quota", "expected"), [(0.5, 1), (1.0, 1), (np.inf, 6), (2.9, 2)])

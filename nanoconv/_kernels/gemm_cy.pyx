@@ -1,0 +1,320 @@
+"""Matrix products, and the convolutions that are nothing else: 1 x 1, one group.
+
+For a pointwise convolution an NHWC image is a matrix with a pixel per row and a channel per column:
+    y (M, O)  = x (M, C) · wᵀ + b        M = N·OH·OW pixels, w (O, C)
+    dx (M, C) = dy (M, O) · w
+    dw (O, C) = dyᵀ · x                  a sum over all pixels
+gemm.h has the panels and tiles; here stands who computes what. Threads take rows, or panels where
+there are few rows: each writes its own part of the result, so that their number changes no bit.
+With a stride the pixels that are used are first gathered into a contiguous matrix.
+"""
+
+from cython.parallel cimport prange, threadid
+from libc.string cimport memcpy, memset
+from libc.stdint cimport uintptr_t
+
+from time import perf_counter
+
+cdef extern from "gemm.h" nogil:
+    const Py_ssize_t PANEL, LANES, ROW_BLOCK
+    Py_ssize_t whole_vectors(Py_ssize_t N)
+    Py_ssize_t panel_count(Py_ssize_t N)
+    Py_ssize_t panel_begin(Py_ssize_t p, Py_ssize_t N)
+    Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b)
+    void pack_rows(
+        float *packed, const float *b, Py_ssize_t ldb,
+        Py_ssize_t N, Py_ssize_t K, Py_ssize_t first, Py_ssize_t last)
+    void pack_columns(
+        float *packed, const float *b, Py_ssize_t ldb,
+        Py_ssize_t N, Py_ssize_t K, Py_ssize_t first, Py_ssize_t last)
+    void gemm(
+        float *c, Py_ssize_t ldc, const float *a, Py_ssize_t a_rows, Py_ssize_t a_cols,
+        const float *packed, const float *bias,
+        Py_ssize_t M, Py_ssize_t N, Py_ssize_t K, Py_ssize_t first, Py_ssize_t last)
+    void dots(
+        float *c, Py_ssize_t ldc, const float *a, const float *b, const float *bias,
+        Py_ssize_t M, Py_ssize_t K, Py_ssize_t n0, Py_ssize_t n1)
+    Py_ssize_t peak_loop(Py_ssize_t rounds)
+
+cdef enum:
+    ALIGN = 16              # floats in a cache line, which a vector should not straddle
+    FEW_ROWS = 8            # up to here `dots` is faster than packing
+    ROWS_PER_THREAD = 64    # below, threads share out panels instead of rows
+    PIXEL_BLOCK = 128       # pixels of a panel of x: 12 KB, beside the same of dy in L1
+    WORTH_THREADS = 500_000  # multiply-adds: below, starting the threads takes longer
+
+
+cdef inline float *aligned(float *p) noexcept nogil:
+    return <float *> ((<uintptr_t> p + 63) & ~<uintptr_t> 63)
+
+
+# ------------------------------------------------------------------------------ products
+
+
+cdef void times_rows(
+    float *c, const float *a, const float *b, bint transposed, const float *bias, float *scratch,
+    Py_ssize_t M, Py_ssize_t N, Py_ssize_t K, int threads,
+) noexcept nogil:
+    """c (M, N) = a (M, K) · B + bias, for B = b (K, N), or B = bᵀ with b (N, K) if `transposed`."""
+    cdef float *padded = aligned(scratch)
+    cdef float *packed = padded + ceil_div(N, ALIGN) * ALIGN
+    cdef Py_ssize_t p, r, panels = panel_count(N)
+    cdef Py_ssize_t parts = threads * ceil_div(M, threads * ROW_BLOCK)
+    cdef bint by_rows = M >= ROWS_PER_THREAD * threads and M > ROW_BLOCK
+    cdef bint parallel = M * N * K > WORTH_THREADS
+    cdef float *panel
+
+    memset(padded, 0, whole_vectors(N) * sizeof(float))
+    if bias != NULL:
+        memcpy(padded, bias, N * sizeof(float))
+    for p in prange(panels, schedule="static", num_threads=threads, use_threads_if=parallel):
+        panel = packed + panel_begin(p, N) * K
+        if transposed:
+            pack_columns(panel, b, K, N, K, p, p + 1)
+        else:
+            pack_rows(panel, b, N, N, K, p, p + 1)
+        if not by_rows:     # the panel is still in the cache
+            gemm(c, N, a, K, 1, panel, padded, M, N, K, p, p + 1)
+    if by_rows:
+        for r in prange(parts, schedule="static", num_threads=threads, use_threads_if=parallel):
+            gemm(
+                c + r * M // parts * N, N, a + r * M // parts * K, K, 1, packed, padded,
+                (r + 1) * M // parts - r * M // parts, N, K, 0, panels,
+            )
+
+
+cdef Py_ssize_t times_rows_scratch(Py_ssize_t N, Py_ssize_t K) noexcept nogil:
+    return (K + 1) * whole_vectors(N) + 2 * ALIGN
+
+
+cdef void sum_over_pixels(
+    float *dw, const float *dy, const float *x, float *scratch,
+    Py_ssize_t M, Py_ssize_t O, Py_ssize_t C, int threads,
+) noexcept nogil:
+    """dw (O, C) = dyᵀ · x: blocks of pixels of one panel of x are packed, and added in order."""
+    cdef Py_ssize_t panels = panel_count(C), parts = ceil_div(threads, panels)
+    cdef Py_ssize_t task, p, o, m, count, o0, o1, block, blocks = ceil_div(M, PIXEL_BLOCK)
+    cdef float *panel
+    if parts > O:
+        parts = O
+    memset(dw, 0, O * C * sizeof(float))
+    for task in prange(
+        panels * parts, schedule="static", num_threads=threads,
+        use_threads_if=M * O * C > WORTH_THREADS,
+    ):
+        p = task // parts
+        o = task % parts
+        o0 = o * O // parts
+        o1 = (o + 1) * O // parts
+        panel = aligned(scratch) + threadid() * PIXEL_BLOCK * PANEL * LANES
+        for block in range(blocks):
+            m = block * PIXEL_BLOCK
+            count = min(PIXEL_BLOCK, M - m)
+            pack_rows(panel, x + m * C, C, C, count, p, p + 1)
+            gemm(
+                dw + o0 * C, C, dy + m * O + o0, 1, O, panel, NULL, o1 - o0, C, count, p, p + 1
+            )
+
+
+def matmul_f32(
+    float[:, ::1] c, const float[:, ::1] a, const float[:, ::1] b, const float[::1] bias,
+    float[::1] scratch, sizes, int threads,
+):
+    """c[m, n] = bias[n] + Σ_k a[m, k]·b[n, k], the product of a linear layer.
+
+    layout   a (M, K), b (N, K) as the layer keeps it, c (M, N); sizes = (M, N, K)
+    loops    few rows: LANES rows of b → rows of a; otherwise those of gemm.h
+    tile     few rows: 1 × LANES dot products; otherwise that of gemm.h
+    why      with one row every weight is used once: reading them is all there is to do
+    """
+    cdef Py_ssize_t M, N, K, p, panels
+    M, N, K = sizes
+    if M * N == 0:
+        return
+    cdef float *out = &c[0, 0]
+    cdef const float *start = &bias[0]
+    cdef const float *left = &a[0, 0]
+    cdef const float *right = &b[0, 0]
+    with nogil:
+        if M > FEW_ROWS:
+            times_rows(out, left, right, True, start, &scratch[0], M, N, K, threads)
+        else:
+            panels = panel_count(N)
+            for p in prange(
+                panels, schedule="static", num_threads=threads,
+                use_threads_if=M * N * K > WORTH_THREADS,
+            ):
+                dots(
+                    out, N, left, right, start, M, K,
+                    panel_begin(p, N), min(N, panel_begin(p + 1, N)),
+                )
+
+
+def matmul_f32_scratch(sizes, int threads):
+    M, N, K = sizes
+    return times_rows_scratch(N, K) if M > FEW_ROWS else 0
+
+
+# ------------------------------------------------------------------------------ pointwise
+
+
+cdef struct Strided:
+    # Which pixels of an (N, H, W, C) image a 1 × 1 window with a stride sees.
+    Py_ssize_t N, C, H, W, OH, OW, sh, sw
+
+
+cdef void gather(float *pixels, const float *x, Strided s, int threads) noexcept nogil:
+    """pixels[n, i, j, c] = x[n, i·sh, j·sw, c]."""
+    cdef Py_ssize_t row, j
+    for row in prange(s.N * s.OH, schedule="static", num_threads=threads):
+        for j in range(s.OW):
+            memcpy(
+                pixels + (row * s.OW + j) * s.C,
+                x + ((row // s.OH * s.H + row % s.OH * s.sh) * s.W + j * s.sw) * s.C,
+                s.C * sizeof(float),
+            )
+
+
+cdef void spread(float *x, const float *pixels, Strided s, int threads) noexcept nogil:
+    """The inverse of gather: x[n, i·sh, j·sw, c] = pixels[n, i, j, c], and 0 elsewhere."""
+    cdef Py_ssize_t row, h, i, j
+    for row in prange(s.N * s.H, schedule="static", num_threads=threads):
+        memset(x + row * s.W * s.C, 0, s.W * s.C * sizeof(float))
+        h = row % s.H
+        i = h // s.sh
+        if h % s.sh == 0 and i < s.OH:
+            for j in range(s.OW):
+                memcpy(
+                    x + (row * s.W + j * s.sw) * s.C,
+                    pixels + ((row // s.H * s.OH + i) * s.OW + j) * s.C,
+                    s.C * sizeof(float),
+                )
+
+
+cdef Strided strided(sizes):
+    N, C, H, W, _, OH, OW, _, _, sh, sw = sizes[:11]
+    return Strided(N, C, H, W, OH, OW, sh, sw)
+
+
+cdef inline bint sees_all(Strided s) noexcept nogil:
+    return s.OH == s.H and s.OW == s.W
+
+
+cdef Py_ssize_t gather_scratch(Strided s) noexcept nogil:
+    return 0 if sees_all(s) else s.N * s.OH * s.OW * s.C
+
+
+def pointwise_f32(
+    float[:, :, :, ::1] y, const float[:, :, :, ::1] x, const float[:, :, :, ::1] w,
+    const float[::1] b, float[::1] scratch, sizes, int threads,
+):
+    """y[n,i,j,o] = b[o] + Σ_c x[n, i·sh, j·sw, c]·w[o,c].
+
+    layout   x (N, H, W, C), y (N, OH, OW, O), w (O, C, 1, 1)
+    loops    panels of w, transposed → blocks of pixels → panels → tiles
+    tile     that of gemm.h: with AVX2 4 pixels × 24 output channels
+    why      packing touches each weight once, the tiles use it once per pixel
+    """
+    cdef Strided s = strided(sizes)
+    cdef Py_ssize_t M = s.N * s.OH * s.OW, O = sizes[4]
+    if M * O == 0:
+        return
+    cdef const float *pixels = &x[0, 0, 0, 0]
+    cdef const float *weights = &w[0, 0, 0, 0]
+    cdef const float *bias = &b[0]
+    cdef float *out = &y[0, 0, 0, 0]
+    cdef float *free = &scratch[0]
+    with nogil:
+        if not sees_all(s):
+            gather(free, pixels, s, threads)
+            pixels = free
+            free += gather_scratch(s)
+        times_rows(out, pixels, weights, True, bias, free, M, O, s.C, threads)
+
+
+def pointwise_f32_scratch(sizes, int threads):
+    s = strided(sizes)
+    return gather_scratch(s) + times_rows_scratch(sizes[4], s.C)
+
+
+def pointwise_input_grad_f32(
+    float[:, :, :, ::1] dx, const float[:, :, :, ::1] dy, const float[:, :, :, ::1] w,
+    float[::1] scratch, sizes, int threads,
+):
+    """dx[n, i·sh, j·sw, c] = Σ_o dy[n,i,j,o]·w[o,c], and 0 between the strides.
+
+    layout   dx (N, H, W, C), dy (N, OH, OW, O), w (O, C, 1, 1)
+    loops    panels of w, as it stands → blocks of pixels → panels → tiles
+    tile     that of gemm.h: with AVX2 4 pixels × 24 input channels
+    why      the same product as forward, but here the rows of w already run along the result
+    """
+    cdef Strided s = strided(sizes)
+    cdef Py_ssize_t M = s.N * s.OH * s.OW, O = sizes[4]
+    if s.N * s.H * s.W * s.C == 0:
+        return
+    cdef float *out = &dx[0, 0, 0, 0]
+    cdef const float *grads = &dy[0, 0, 0, 0]
+    cdef const float *weights = &w[0, 0, 0, 0]
+    cdef float *free = &scratch[0]
+    cdef float *pixels
+    with nogil:
+        if sees_all(s):
+            times_rows(out, grads, weights, False, NULL, free, M, s.C, O, threads)
+        else:
+            pixels = free
+            free += gather_scratch(s)
+            times_rows(pixels, grads, weights, False, NULL, free, M, s.C, O, threads)
+            spread(out, pixels, s, threads)
+
+
+def pointwise_input_grad_f32_scratch(sizes, int threads):
+    s = strided(sizes)
+    return gather_scratch(s) + times_rows_scratch(s.C, sizes[4])
+
+
+def pointwise_weight_grad_f32(
+    float[:, :, :, ::1] dw, const float[:, :, :, ::1] dy, const float[:, :, :, ::1] x,
+    float[::1] scratch, sizes, int threads,
+):
+    """dw[o,c] = Σ_{n,i,j} dy[n,i,j,o]·x[n, i·sh, j·sw, c].
+
+    layout   dw (O, C, 1, 1), dy (N, OH, OW, O), x (N, H, W, C)
+    loops    panels of x → blocks of 128 pixels, packed → tiles
+    tile     that of gemm.h: with AVX2 4 output × 24 input channels
+    why      the sum is long and the result small: a panel of dw stays in the cache while all
+             pixels pass, and A = dyᵀ costs nothing, since A is read float by float anyway
+    """
+    cdef Strided s = strided(sizes)
+    cdef Py_ssize_t M = s.N * s.OH * s.OW, O = sizes[4]
+    if O * s.C == 0:
+        return
+    cdef float *out = &dw[0, 0, 0, 0]
+    cdef const float *grads = &dy[0, 0, 0, 0]
+    cdef const float *pixels = &x[0, 0, 0, 0]
+    cdef float *free = &scratch[0]
+    with nogil:
+        if not sees_all(s):
+            gather(free, pixels, s, threads)
+            pixels = free
+            free += gather_scratch(s)
+        sum_over_pixels(out, grads, pixels, free, M, O, s.C, threads)
+
+
+def pointwise_weight_grad_f32_scratch(sizes, int threads):
+    return gather_scratch(strided(sizes)) + threads * PIXEL_BLOCK * PANEL * LANES + ALIGN
+
+
+# ------------------------------------------------------------------------------ the limit
+
+
+def fma_peak_f32(double seconds):
+    """The multiply-adds that one core can do, in GFLOP/s: the best of many short runs."""
+    cdef Py_ssize_t done
+    cdef double best = 0
+    end = perf_counter() + seconds
+    while perf_counter() < end:
+        begin = perf_counter()
+        with nogil:
+            done = peak_loop(20_000)
+        best = max(best, 2e-9 * done / (perf_counter() - begin))
+    return best

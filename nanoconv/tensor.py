@@ -326,7 +326,8 @@ class Methods:
     sum = mean = var = amax = amin = argmax = argmin = logsumexp = _attached
     max = min = split = chunk = _attached_any
     reshape = view = permute = transpose = t = flatten = squeeze = unsqueeze = expand = _attached
-    contiguous = to = float = double = long = clone = _attached
+    contiguous = clone = to = float = double = long = _attached
+    is_contiguous = _attached_any
 
 
 class Tensor(Methods):
@@ -374,7 +375,7 @@ class Tensor(Methods):
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
         if value and self.dtype.kind != "f":
-            raise TypeError(f"requires_grad: expected a float32 or float64 tensor, got {self.dtype}")
+            raise TypeError(f"requires_grad: expected a floating tensor, got {self.dtype}")
         if not value and self._node is not None:
             raise RuntimeError("requires_grad: use detach() on a tensor that an op computed")
         self._requires_grad = bool(value)
@@ -576,11 +577,26 @@ def from_numpy(ndarray: Array) -> Tensor:
     return t
 
 
-def plain_index(index: Any) -> Any:
-    """An index whose Tensors are replaced by their arrays."""
-    if isinstance(index, tuple):
-        return tuple(plain_index(k) for k in index)
-    return index._data if isinstance(index, Tensor) else index
+def plain_index(index: Any) -> tuple:
+    """An index as a tuple of integers, slices, None, ... and arrays that nobody else can change.
+
+    It always has a `...`, with which NumPy makes a view even of a single element.
+    """
+    parts = tuple(_plain_part(k) for k in (index if isinstance(index, tuple) else (index,)))
+    return parts if any(k is ... for k in parts) else (*parts, ...)
+
+
+def _plain_part(k: Any) -> Any:
+    if not isinstance(k, (Tensor, np.ndarray, list)):
+        return k
+    array = np.array(k._data if isinstance(k, Tensor) else k)
+    if isinstance(k, list) and array.size == 0:
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "bi":
+        raise TypeError(
+            f"index: a {array.dtype} array is neither a mask (bool) nor positions (int64, int32)"
+        )
+    return array.item() if array.ndim == 0 and array.dtype.kind == "i" else array
 
 
 def operand(value: Any, like: Tensor, name: str) -> Tensor:

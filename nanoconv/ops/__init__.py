@@ -1,0 +1,1 @@
+"""The lessons: one equation, or one family of elementary ops, per file."""

@@ -1,0 +1,444 @@
+"""Ops that rearrange numbers without changing them; their gradients rearrange back.
+
+    y has the numbers of x in another order     dx = dy in the order of x
+    y has some of the numbers of x              dx = dy where they were taken, 0 elsewhere
+    y has numbers of x repeatedly               dx = Σ dy over the repetitions
+
+Results share the memory of x wherever strides can express them, as in NumPy and PyTorch. No
+gradient here needs the values of x, only its shape, so the tape holds no array (`keeps=""`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..dispatch import Op, is_channels_last, nchw, nhwc
+from ..tensor import DTYPES, Tensor, apply, method, operand, plain_index
+
+Array = np.ndarray
+contiguous_format, channels_last = "contiguous", "channels_last"  # for `memory_format`
+
+
+# --------------------------------------------------------------------------- arguments
+
+
+def integer(op: str, name: str, value: Any) -> int:
+    """`value` if it is an integer."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{op}: {name}={value!r}, expected an integer") from None
+
+
+def integers(op: str, name: str, values: tuple) -> tuple[int, ...]:
+    """The integers of f(1, 2, 3), or of f((1, 2, 3))."""
+    if len(values) == 1 and isinstance(values[0], Sequence):
+        values = tuple(values[0])
+    return tuple(integer(op, name, value) for value in values)
+
+
+def axis(op: str, dim: Any, ndim: int, name: str = "dim") -> int:
+    """`dim` counted from the front. A scalar has, as in PyTorch, the axes 0 and -1."""
+    k, limit = integer(op, name, dim), max(ndim, 1)
+    if not -limit <= k < limit:
+        raise ValueError(f"{op}: {name}={k}, expected {-limit} to {limit - 1} for {ndim} axes")
+    return k % limit
+
+
+def axes(op: str, dim: Any, ndim: int) -> tuple[int, ...]:
+    """The axes that `dim` names: an integer, a sequence of integers, or None for all."""
+    if dim is None or (isinstance(dim, Sequence) and len(dim) == 0):
+        return tuple(range(ndim))
+    found = [axis(op, k, ndim) for k in (dim if isinstance(dim, Sequence) else (dim,))]
+    if len(set(found)) != len(found):
+        raise ValueError(f"{op}: dim={dim} names an axis twice")
+    return tuple(found) if ndim else ()
+
+
+# --------------------------------------------------------------------------- another shape
+
+RESHAPE = Op(
+    "reshape",
+    lambda x, shape: x.reshape(shape),
+    lambda dy, y, x, shape: dy.reshape(x.shape),
+    keeps="",
+)
+
+
+def _checked_shape(op: str, input: Tensor, shape: tuple) -> tuple[int, ...]:
+    shape = integers(op, "shape", shape)
+    known = math.prod(size for size in shape if size != -1)
+    fits = input.numel() == known
+    if -1 in shape:
+        fits = shape.count(-1) == 1 and known > 0 and input.numel() % known == 0
+    if not fits or any(size < -1 for size in shape):
+        raise ValueError(
+            f"{op}: shape={list(shape)} does not fit the {input.numel()} elements "
+            f"of a tensor of shape {list(input.shape)}"
+        )
+    return shape
+
+
+@method
+def reshape(input: Tensor, *shape: Any) -> Tensor:
+    """The same elements, in the same logical order, in another shape; one size may be -1.
+
+    >>> nc.arange(6).reshape(2, -1)
+    tensor([[0, 1, 2],
+            [3, 4, 5]])
+    """
+    return apply(RESHAPE, input, shape=_checked_shape("reshape", input, shape))
+
+
+@method
+def view(input: Tensor, *shape: Any) -> Tensor:
+    """As `reshape`, and always sharing memory: ValueError where that would need a copy."""
+    shape = _checked_shape("view", input, shape)
+    try:
+        input._data.reshape(shape, copy=False)
+    except ValueError:
+        raise ValueError(
+            f"view: shape={list(shape)} needs a copy, because the elements of this tensor do not "
+            "lie in that order in memory; use reshape()"
+        ) from None
+    return apply(RESHAPE, input, shape=shape)
+
+
+def _flatten(x: Array, start_dim: int, end_dim: int) -> Array:
+    length = math.prod(x.shape[start_dim : end_dim + 1])
+    return x.reshape(*x.shape[:start_dim], length, *x.shape[end_dim + 1 :])
+
+
+FLATTEN = Op("flatten", _flatten, lambda dy, y, x, **dims: dy.reshape(x.shape), keeps="")
+
+
+@method
+def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """The axes from `start_dim` to `end_dim` as one axis."""
+    start = axis("flatten", start_dim, input.ndim, "start_dim")
+    end = axis("flatten", end_dim, input.ndim, "end_dim")
+    if start > end:
+        raise ValueError(f"flatten: start_dim={start_dim} is behind end_dim={end_dim}")
+    return apply(FLATTEN, input, start_dim=start, end_dim=end)
+
+
+SQUEEZE = Op(
+    "squeeze",
+    lambda x, dim: x.squeeze(dim),
+    lambda dy, y, x, dim: dy.reshape(x.shape),
+    keeps="",
+)
+UNSQUEEZE = Op(
+    "unsqueeze",
+    lambda x, dim: np.expand_dims(x, dim),
+    lambda dy, y, x, dim: dy.reshape(x.shape),
+    keeps="",
+)
+
+
+@method
+def squeeze(input: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
+    """Without the axes `dim`, or all axes, that have length 1; longer ones stay."""
+    found = axes("squeeze", dim, input.ndim)
+    return apply(SQUEEZE, input, dim=tuple(k for k in found if input.shape[k] == 1))
+
+
+@method
+def unsqueeze(input: Tensor, dim: int) -> Tensor:
+    """With an additional axis of length 1 at position `dim` of the result."""
+    return apply(UNSQUEEZE, input, dim=axis("unsqueeze", dim, input.ndim + 1))
+
+
+EXPAND = Op("expand", lambda x, size: np.broadcast_to(x, size), lambda dy, *_, size: dy, keeps="")
+
+
+@method
+def expand(input: Tensor, *size: Any) -> Tensor:
+    """Axes of length 1 repeated up to `size`, without a copy; -1 leaves an axis as it is."""
+    target = integers("expand", "size", size)
+    new = len(target) - input.ndim
+    pairs = list(zip((1,) * new + input.shape, target, strict=False))
+    wanted = tuple(h if w == -1 and k >= new else w for k, (h, w) in enumerate(pairs))
+    if new < 0 or any(w < 0 or h not in (1, w) for (h, _), w in zip(pairs, wanted, strict=True)):
+        raise ValueError(f"expand: size={list(target)} does not fit shape {list(input.shape)}")
+    return apply(EXPAND, input, size=wanted)
+
+
+# --------------------------------------------------------------------------- another order of axes
+
+PERMUTE = Op(
+    "permute",
+    lambda x, dims: x.transpose(dims),
+    lambda dy, y, x, dims: dy.transpose(np.argsort(dims)),
+    keeps="",
+)
+
+
+@method
+def permute(input: Tensor, *dims: Any) -> Tensor:
+    """Axis k of the result is axis `dims[k]` of the input: (2, 0, 1) turns HWC into CHW."""
+    order = tuple(axis("permute", k, input.ndim) for k in integers("permute", "dims", dims))
+    if sorted(order) != list(range(input.ndim)):
+        raise ValueError(f"permute: dims={list(order)} must name each of {input.ndim} axes once")
+    return apply(PERMUTE, input, dims=order)
+
+
+@method
+def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
+    """With two axes exchanged."""
+    order = list(range(max(input.ndim, 1)))
+    a = axis("transpose", dim0, input.ndim, "dim0")
+    b = axis("transpose", dim1, input.ndim, "dim1")
+    order[a], order[b] = order[b], order[a]
+    return apply(PERMUTE, input, dims=tuple(order[: input.ndim]))
+
+
+@method
+def t(input: Tensor) -> Tensor:
+    """The transpose of a matrix; with fewer than two axes, the tensor itself."""
+    if input.ndim > 2:
+        raise ValueError(f"t: expected at most 2 axes, got {list(input.shape)}; use permute()")
+    return input if input.ndim < 2 else transpose(input, 0, 1)
+
+
+# --------------------------------------------------------------------------- joining and splitting
+
+
+def _uncat(dy: Array, y: None, *xs: Array, dim: int) -> tuple[Array, ...]:
+    return tuple(np.split(dy, np.cumsum([x.shape[dim] for x in xs[:-1]]), axis=dim))
+
+
+CAT = Op("cat", lambda *xs, dim: np.concatenate(xs, axis=dim), _uncat, keeps="")
+STACK = Op(
+    "stack",
+    lambda *xs, dim: np.stack(xs, axis=dim),
+    lambda dy, y, *xs, dim: tuple(np.moveaxis(dy, dim, 0)),
+    keeps="",
+)
+
+
+def _checked_list(op: str, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    tensors = tuple(tensors)
+    if not tensors:
+        raise ValueError(f"{op}: tensors is empty, expected at least one")
+    for k, tensor in enumerate(tensors):
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{op}: tensors[{k}] must be a Tensor, got {type(tensor).__name__}")
+        operand(tensor, tensors[0], op)
+    return tensors
+
+
+def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Tensors one behind the other along an axis; all other axes must have equal lengths."""
+    tensors = _checked_list("cat", tensors)
+    first = tensors[0]
+    if first.ndim == 0:
+        raise ValueError("cat: tensors[0] is a scalar, expected at least one axis; use stack()")
+    k = axis("cat", dim, first.ndim)
+    for n, tensor in enumerate(tensors):
+        if tensor.ndim != first.ndim or any(
+            a != b for j, (a, b) in enumerate(zip(tensor.shape, first.shape, strict=True)) if j != k
+        ):
+            raise ValueError(
+                f"cat: tensors[{n}] has shape {list(tensor.shape)}, tensors[0] has "
+                f"{list(first.shape)}; they may differ only in axis {k}"
+            )
+    return apply(CAT, *tensors, dim=k)
+
+
+def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Tensors of one shape one behind the other along a new axis."""
+    tensors = _checked_list("stack", tensors)
+    for n, tensor in enumerate(tensors):
+        if tensor.shape != tensors[0].shape:
+            raise ValueError(
+                f"stack: tensors[{n}] has shape {list(tensor.shape)}, tensors[0] has "
+                f"{list(tensors[0].shape)}; they must be equal"
+            )
+    return apply(STACK, *tensors, dim=axis("stack", dim, tensors[0].ndim + 1))
+
+
+@method
+def split(
+    tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0
+) -> tuple[Tensor, ...]:
+    """Views of consecutive pieces along an axis.
+
+    One size holds for all pieces (the last may be smaller); a list has the size of each.
+    """
+    if tensor.ndim == 0:
+        raise ValueError("split: expected at least one axis, got a scalar")
+    k = axis("split", dim, tensor.ndim)
+    total = tensor.shape[k]
+    if isinstance(split_size_or_sections, Sequence):
+        sizes = integers("split", "sections", tuple(split_size_or_sections))
+        if sum(sizes) != total or any(size < 0 for size in sizes):
+            raise ValueError(f"split: sections={list(sizes)} must sum to the {total} of axis {k}")
+    else:
+        size = integer("split", "split_size", split_size_or_sections)
+        if size < 0 or (size == 0 and total > 0):
+            raise ValueError(f"split: split_size={size} must be positive for an axis of {total}")
+        pieces = max(-(-total // max(size, 1)), 1)
+        sizes = (*[size] * (pieces - 1), total - size * (pieces - 1))
+    ends = itertools.accumulate(sizes)
+    before = (slice(None),) * k
+    return tuple(tensor[(*before, slice(b - a, b))] for a, b in zip(sizes, ends, strict=True))
+
+
+@method
+def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """At most `chunks` views of pieces of equal size (the last may be smaller) along an axis."""
+    if integer("chunk", "chunks", chunks) < 1:
+        raise ValueError(f"chunk: chunks={chunks}, expected at least 1")
+    length = (*input.shape, 0)[axis("chunk", dim, input.ndim)]
+    return split(input, -(-length // chunks) or [0] * chunks, dim)
+
+
+# --------------------------------------------------------------------------- taking and padding
+
+
+def _put_back(dy: Array, y: None, x: Array, index: tuple) -> Array:
+    dx = np.zeros_like(dy, shape=x.shape)
+    if any(isinstance(k, np.ndarray) and k.dtype.kind != "b" for k in index):
+        np.add.at(dx, index, dy)  # an element that was taken twice gets both gradients
+    else:
+        dx[index] = dy
+    return dx
+
+
+GETITEM = Op("getitem", lambda x, index: x[index], _put_back, keeps="")
+
+
+@method
+def __getitem__(input: Tensor, index: Any) -> Tensor:  # noqa: N807 (attached to Tensor)
+    """input[index]: a view by integers, slices, None and ...; a copy by masks and integer arrays."""
+    return apply(GETITEM, input, index=plain_index(index))
+
+
+def _pad(x: Array, widths: Any, value: Any) -> Array:
+    """`widths` has (before, after) for each axis; negative ones crop."""
+    a, b = np.reshape(widths, (-1, 2)).T
+    crop = map(slice, np.maximum(-a, 0), x.shape - np.maximum(-b, 0))
+    inner = x[tuple(crop)]
+    y = np.full_like(inner, value, shape=x.shape + a + b)
+    place = map(slice, np.maximum(a, 0), np.maximum(a, 0) + inner.shape)
+    y[tuple(place)] = inner
+    return y
+
+
+PAD = Op(
+    "pad",
+    _pad,
+    lambda dy, y, x, widths, value: _pad(dy, np.negative(widths), 0),
+    keeps="",
+)
+
+
+def pad(
+    input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None
+) -> Tensor:
+    """`value` (default 0) around the input; negative widths crop.
+
+    As torch.nn.functional.pad, `pad` starts at the last axis: (left, right, top, bottom, …).
+
+    >>> nc.functional.pad(nc.ones(1, 2), (1, 0, 0, 1))
+    tensor([[0., 1., 1.],
+            [0., 0., 0.]])
+    """
+    if mode != "constant":
+        raise ValueError(f"pad: mode={mode!r}, expected 'constant'")
+    flat = integers("pad", "pad", (pad,))
+    if len(flat) % 2 or len(flat) > 2 * input.ndim:
+        raise ValueError(
+            f"pad: pad={list(flat)}, expected two widths for each of at most {input.ndim} axes"
+        )
+    widths = [(0, 0)] * (input.ndim - len(flat) // 2)
+    widths += list(zip(flat[::2], flat[1::2], strict=True))[::-1]
+    for n, (a, b) in zip(input.shape, widths, strict=True):
+        if n + min(a, 0) + min(b, 0) < 0:
+            raise ValueError(f"pad: pad={list(flat)} crops more than shape {list(input.shape)} has")
+    fill = input.dtype.type(0) if value is None else operand(value, input, "pad").item()
+    return apply(PAD, input, widths=tuple(widths), value=fill)
+
+
+# --------------------------------------------------------------------------- memory and dtype
+
+CONTIGUOUS = Op(
+    "contiguous",
+    lambda x, memory_format: (
+        nchw(nhwc(x)) if memory_format == channels_last else np.asarray(x, order="C")
+    ),
+    lambda dy, y, x, memory_format: dy,
+    keeps="",
+)
+CLONE = Op("clone", lambda x: x.copy(order="K"), lambda dy, y, x: dy, keeps="")
+TO = Op(
+    "to",
+    lambda x, dtype: x.astype(dtype),
+    lambda dy, y, x, dtype: dy.astype(x.dtype),
+    keeps="",
+)
+
+
+@method
+def is_contiguous(input: Tensor, memory_format: str = contiguous_format) -> bool:
+    """True if the elements lie in memory densely in logical order, or as NHWC ("channels_last")."""
+    if memory_format == channels_last:
+        return is_channels_last(input._data)
+    if memory_format != contiguous_format:
+        raise ValueError(
+            f"is_contiguous: memory_format={memory_format!r}, expected {contiguous_format!r} "
+            f"or {channels_last!r}"
+        )
+    return input._data.flags.c_contiguous
+
+
+@method
+def contiguous(input: Tensor, memory_format: str = contiguous_format) -> Tensor:
+    """The tensor in this memory format: itself if it has it already, else a copy.
+
+    "channels_last" is for images (N, C, H, W): the same shape, laid out in memory as NHWC.
+    """
+    if is_contiguous(input, memory_format):
+        return input
+    if memory_format == channels_last and input.ndim != 4:
+        raise ValueError(f"contiguous: channels_last needs 4 axes, got shape {list(input.shape)}")
+    return apply(CONTIGUOUS, input, memory_format=memory_format)
+
+
+@method
+def clone(input: Tensor) -> Tensor:
+    """A copy, through which gradients flow."""
+    return apply(CLONE, input)
+
+
+@method
+def to(input: Tensor, dtype: Any = None, memory_format: str | None = None) -> Tensor:
+    """The tensor in this dtype and memory format; itself if it has them already."""
+    if dtype is not None:
+        wanted = np.dtype(dtype)
+        if wanted not in DTYPES:
+            names = ", ".join(d.name for d in DTYPES)
+            raise TypeError(f"to: dtype {wanted} is not supported; expected one of {names}")
+        if wanted != input.dtype:
+            input = apply(TO, input, dtype=wanted)
+    return input if memory_format is None else contiguous(input, memory_format)
+
+
+def _conversion(name: str, dtype: Any) -> None:
+    def convert(input: Tensor) -> Tensor:
+        return to(input, dtype)
+
+    convert.__name__, convert.__doc__ = name, f"The tensor as {dtype.__name__}."
+    method(convert)
+
+
+_conversion("float", np.float32)
+_conversion("double", np.float64)
+_conversion("long", np.int64)

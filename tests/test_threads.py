@@ -1,4 +1,4 @@
-"""The compiled kernels with many threads: OpenMP's own, Python's, and what a fork leaves of them."""
+"""The compiled kernels under many threads: OpenMP's, Python's, and what a fork leaves of them."""
 
 import os
 import subprocess

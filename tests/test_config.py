@@ -1,37 +1,25 @@
 """The settings of the process, their environment variables, and what importing costs."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from interpreter import run_python
 
 import nanoconv as nc
 from nanoconv import _kernels, config
 
 
-def run(code: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run `code` in a fresh interpreter, in this environment without any NANOCONV_ variable."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("NANOCONV_")}
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        env=clean | environment,
-        capture_output=True,
-        text=True,
-        check=check,
-        timeout=120,
-    )
-
-
 def output(code: str, **environment: str) -> str:
-    return run("import nanoconv as nc\n" + code, **environment).stdout.strip()
+    result = run_python("import nanoconv as nc\n" + code, **environment)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
 
 
 def error(code: str, **environment: str) -> str:
     """The last line on stderr of a program that must fail with an exception, not a crash."""
-    result = run("import nanoconv as nc\n" + code, check=False, **environment)
+    result = run_python("import nanoconv as nc\n" + code, **environment)
     assert result.returncode == 1, result
     return result.stderr.strip().splitlines()[-1]
 

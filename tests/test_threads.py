@@ -1,12 +1,11 @@
 """The compiled kernels under many threads: OpenMP's, Python's, and what a fork leaves of them."""
 
 import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from interpreter import run_python
 
 import nanoconv as nc
 
@@ -39,10 +38,13 @@ def in_child(work):
 
 
 def run(code: str) -> None:
-    """Run PROGRAM and `code` in a fresh interpreter; a deadlock shows as a timeout."""
-    environment = os.environ | {"NANOCONV_NUM_THREADS": "3", "NANOCONV_BACKEND": "simd"}
-    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", PROGRAM + code]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    """Run PROGRAM and `code` on three threads; a deadlock shows as a timeout."""
+    result = run_python(
+        PROGRAM + code,
+        "-Wignore::DeprecationWarning",  # Python 3.12 warns of any fork beside threads
+        NANOCONV_NUM_THREADS="3",
+        NANOCONV_BACKEND="simd",
+    )
     assert result.returncode == 0, result.stderr
 
 

@@ -1,0 +1,397 @@
+"""Arithmetic: each op is its value and, below it, the gradient of each input.
+
+An elementwise op y[k] = f(a[k], b[k]) sends to each input the output's gradient times a derivative:
+
+    da[k] = dy[k] · ∂f/∂a (a[k], b[k])        db[k] = dy[k] · ∂f/∂b (a[k], b[k])
+
+Shapes broadcast as in NumPy; the gradient of a broadcast input is the sum over its repetitions,
+which the tape takes care of. Two tensors must have one dtype; a number takes that of the tensor
+that it meets. Where a function has a kink, the derivative there is the one that PyTorch chose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ..dispatch import Op
+from ..tensor import Array, Tensor, apply, is_grad_enabled, method, operand
+
+Operand = Tensor | Array | float
+
+
+def operands(op: str, *values: Operand) -> list[Tensor]:
+    """All values as tensors of one dtype."""
+    like = next((value for value in values if isinstance(value, Tensor)), None)
+    if like is None:
+        raise TypeError(f"{op}: expected at least one tensor, got {type(values[0]).__name__}")
+    return [operand(value, like, op) for value in values]
+
+
+def meet(op: str, *values: Operand) -> list[Tensor]:
+    """All values as tensors of one dtype, whose shapes broadcast."""
+    tensors = operands(op, *values)
+    check_broadcast(op, *tensors)
+    return tensors
+
+
+def check_broadcast(op: str, *tensors: Tensor) -> None:
+    try:
+        np.broadcast_shapes(*(t.shape for t in tensors))
+    except ValueError:
+        shapes = " and ".join(str(list(t.shape)) for t in tensors)
+        raise ValueError(f"{op}: shapes {shapes} do not broadcast") from None
+
+
+def floating(op: str, input: Tensor) -> Tensor:
+    """`input` if it is a floating tensor."""
+    if not isinstance(input, Tensor):
+        raise TypeError(f"{op}: expected a nanoconv Tensor, got {type(input).__name__}")
+    if input.dtype.kind != "f":
+        raise TypeError(f"{op}: input is {input.dtype}, expected float32 or float64; use .float()")
+    return input
+
+
+def only(mask: Array, dy: Array) -> Array:
+    """dy where the mask is true, 0 elsewhere."""
+    return np.where(mask, dy, dy.dtype.type(0))
+
+
+# --------------------------------------------------------------------------- + − · ÷ and powers
+
+ADD = Op("add", np.add, (lambda dy, *_: dy, lambda dy, *_: dy), keeps="")
+SUB = Op("sub", np.subtract, (lambda dy, *_: dy, lambda dy, *_: -dy), keeps="")
+NEG = Op("neg", np.negative, lambda dy, *_: -dy, keeps="")
+MUL = Op("mul", np.multiply, (lambda dy, y, a, b: dy * b, lambda dy, y, a, b: dy * a))
+DIV = Op("div", np.divide, (lambda dy, y, a, b: dy / b, lambda dy, y, a, b: -dy * (a / b / b)))
+POW = Op(
+    "pow",
+    np.power,
+    (  # a^b: the 0s below are limits, where the formulas give 0·∞
+        lambda dy, y, a, b: only(b != 0, dy * b * np.power(a, b - 1)),
+        lambda dy, y, a, b: only((a != 0) | ~(b >= 0), dy * y * np.log(a)),
+    ),
+    keeps="xy",
+)
+
+
+@method
+def add(input: Operand, other: Operand, *, alpha: float = 1) -> Tensor:
+    """input + alpha·other."""
+    a, b = meet("add", input, other)
+    return apply(ADD, a, b if alpha == 1 else mul(b, alpha))
+
+
+@method
+def sub(input: Operand, other: Operand, *, alpha: float = 1) -> Tensor:
+    """input − alpha·other."""
+    a, b = meet("sub", input, other)
+    return apply(SUB, a, b if alpha == 1 else mul(b, alpha))
+
+
+@method
+def neg(input: Tensor) -> Tensor:
+    """−input."""
+    return apply(NEG, input)
+
+
+@method
+def mul(input: Operand, other: Operand) -> Tensor:
+    """input · other."""
+    return apply(MUL, *meet("mul", input, other))
+
+
+@method
+def div(input: Operand, other: Operand) -> Tensor:
+    """input / other, of floating tensors."""
+    a, b = meet("div", input, other)
+    return apply(DIV, floating("div", a), b)
+
+
+@method
+def pow(input: Operand, exponent: Operand) -> Tensor:
+    """input to the power `exponent`; 0⁰ = 1."""
+    return apply(POW, *meet("pow", input, exponent))
+
+
+# --------------------------------------------------------------------------- functions of a number
+
+EXP = Op("exp", np.exp, lambda dy, y, x: dy * y, keeps="y")
+LOG = Op("log", np.log, lambda dy, y, x: dy / x)
+SQRT = Op("sqrt", np.sqrt, lambda dy, y, x: dy / (2 * y), keeps="y")
+ABS = Op("abs", np.abs, lambda dy, y, x: only(x > 0, dy) - only(x < 0, dy))
+
+
+@method
+def exp(input: Tensor) -> Tensor:
+    """e to the power `input`."""
+    return apply(EXP, floating("exp", input))
+
+
+@method
+def log(input: Tensor) -> Tensor:
+    """The natural logarithm: −inf at 0, NaN below."""
+    return apply(LOG, floating("log", input))
+
+
+@method
+def sqrt(input: Tensor) -> Tensor:
+    """The square root; NaN below 0."""
+    return apply(SQRT, floating("sqrt", input))
+
+
+@method
+def abs(input: Tensor) -> Tensor:
+    """The absolute value; its derivative at 0 is taken to be 0."""
+    return apply(ABS, input)
+
+
+# --------------------------------------------------------------------------- choosing
+
+
+def _of_larger(dy: Array, a: Array, b: Array) -> Array:
+    """The gradient by a of max(a, b); where a = b, each gets half."""
+    return np.where(a == b, dy / 2, only(~(a < b), dy))
+
+
+def _clamp(x: Array, low: Array | None, high: Array | None) -> Array:
+    y = x if low is None else np.maximum(x, low)
+    return y if high is None else np.minimum(y, high)
+
+
+def _unclamped(dy: Array, y: None, x: Array, low: Array | None, high: Array | None) -> Array:
+    inside = True if low is None else x >= low
+    return only(inside if high is None else inside & (x <= high), dy)
+
+
+MAXIMUM = Op(
+    "maximum",
+    np.maximum,
+    (lambda dy, y, a, b: _of_larger(dy, a, b), lambda dy, y, a, b: _of_larger(dy, b, a)),
+)
+MINIMUM = Op(
+    "minimum",
+    np.minimum,
+    (lambda dy, y, a, b: _of_larger(dy, b, a), lambda dy, y, a, b: _of_larger(dy, a, b)),
+)
+CLAMP = Op(
+    "clamp",
+    _clamp,
+    (
+        _unclamped,
+        lambda dy, y, x, low, high: only((x < low) & (True if high is None else low < high), dy),
+        lambda dy, y, x, low, high: only((x > high) | (False if low is None else high < low), dy),
+    ),
+)
+WHERE = Op(
+    "where",
+    np.where,
+    (
+        lambda *_: None,
+        lambda dy, y, condition, a, b: only(condition, dy),
+        lambda dy, y, condition, a, b: only(~condition, dy),
+    ),
+    keeps="0",
+)
+
+
+@method
+def maximum(input: Operand, other: Operand) -> Tensor:
+    """The larger of two numbers; NaN if one is NaN."""
+    return apply(MAXIMUM, *meet("maximum", input, other))
+
+
+@method
+def minimum(input: Operand, other: Operand) -> Tensor:
+    """The smaller of two numbers; NaN if one is NaN."""
+    return apply(MINIMUM, *meet("minimum", input, other))
+
+
+@method
+def clamp(input: Tensor, min: Operand | None = None, max: Operand | None = None) -> Tensor:
+    """min(max(input, min), max), either bound a number, a tensor or absent.
+
+    The bounds themselves count as inside: the gradient passes there.
+    """
+    if min is None and max is None:
+        raise ValueError("clamp: min and max are both None, expected at least one of them")
+    low = None if min is None else operand(min, input, "clamp")
+    high = None if max is None else operand(max, input, "clamp")
+    check_broadcast("clamp", input, *(bound for bound in (low, high) if bound is not None))
+    return apply(CLAMP, input, low, high)
+
+
+def where(condition: Tensor, input: Operand, other: Operand) -> Tensor:
+    """`input` where the bool tensor `condition` is true, `other` elsewhere.
+
+    >>> nc.where(nc.tensor([True, False]), nc.tensor([1.0, 2.0]), 0.0)
+    tensor([1., 0.])
+    """
+    if not isinstance(condition, Tensor) or condition.dtype != np.bool_:
+        found = condition.dtype if isinstance(condition, Tensor) else type(condition).__name__
+        raise TypeError(f"where: condition is {found}, expected a bool tensor")
+    a, b = operands("where", input, other)
+    check_broadcast("where", condition, a, b)
+    return apply(WHERE, condition, a, b)
+
+
+# --------------------------------------------------------------------------- the matrix product
+#
+#   y[m,n] = Σ_k a[m,k]·b[k,n]        da = dy·bᵀ        db = aᵀ·dy
+
+
+def _as_matrices(dy: Array, a: Array, b: Array) -> tuple[Array, Array, Array]:
+    """The same product with a row (1, K) and a column (K, 1) in the place of vectors."""
+    if b.ndim == 1:
+        b, dy = b[:, None], dy[..., None]
+    if a.ndim == 1:
+        a, dy = a[None, :], dy[..., None, :]
+    return dy, a, b
+
+
+def _matmul_grad_a(dy: Array, y: None, a: Array, b: Array) -> Array:
+    dy, _, matrix = _as_matrices(dy, a, b)
+    return dy @ matrix.swapaxes(-1, -2)  # (..., M, K)
+
+
+def _matmul_grad_b(dy: Array, y: None, a: Array, b: Array) -> Array:
+    dy, a, matrix = _as_matrices(dy, a, b)
+    if matrix.ndim == 2:  # one product over all batches, in place of a sum of products
+        a, dy = a.reshape(-1, a.shape[-1]), dy.reshape(-1, dy.shape[-1])
+    db = a.swapaxes(-1, -2) @ dy  # (..., K, N)
+    return db[..., 0] if b.ndim == 1 else db
+
+
+MATMUL = Op(
+    "matmul",
+    np.matmul,
+    (_matmul_grad_a, _matmul_grad_b),
+    macs=lambda y, a, b: y.numel() * a.shape[-1],
+)
+
+
+@method
+def matmul(input: Operand, other: Operand) -> Tensor:
+    """The matrix product of (..., M, K) and (..., K, N); the axes before broadcast.
+
+    A vector stands for a row on the left and for a column on the right, without that axis in the
+    result.
+    """
+    a, b = operands("matmul", input, other)
+    if not a.ndim or not b.ndim:
+        raise ValueError(f"matmul: shapes {list(a.shape)} and {list(b.shape)}, expected no scalar")
+    if a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
+        raise ValueError(
+            f"matmul: shapes {list(a.shape)} and {list(b.shape)}: rows of the first have "
+            f"{a.shape[-1]} elements, columns of the second {b.shape[-2 if b.ndim > 1 else 0]}"
+        )
+    try:
+        np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    except ValueError:
+        raise ValueError(
+            f"matmul: shapes {list(a.shape)} and {list(b.shape)} do not broadcast"
+        ) from None
+    return apply(MATMUL, a, b)
+
+
+# --------------------------------------------------------------------------- comparisons and masks
+
+
+def _comparison(name: str, ufunc: Callable, symbol: str) -> Callable[[Operand, Operand], Tensor]:
+    op = Op(name, ufunc, vjp=None, keeps="")
+
+    def compare(input: Operand, other: Operand) -> Tensor:
+        return apply(op, *meet(name, input, other))
+
+    compare.__name__ = compare.__qualname__ = name
+    compare.__doc__ = f"input {symbol} other, elementwise: a bool tensor."
+    return method(compare)
+
+
+eq = _comparison("eq", np.equal, "==")
+ne = _comparison("ne", np.not_equal, "!=")
+lt = _comparison("lt", np.less, "<")
+le = _comparison("le", np.less_equal, "<=")
+gt = _comparison("gt", np.greater, ">")
+ge = _comparison("ge", np.greater_equal, ">=")
+
+
+def _logical(name: str, ufunc: Callable, doc: str) -> Callable[..., Tensor]:
+    op = Op(name, ufunc, vjp=None, keeps="")
+
+    def combine(input: Tensor, *other: Operand) -> Tensor:
+        masks = meet(name, input, *other)
+        if input.dtype != np.bool_:
+            raise TypeError(f"{name}: input is {input.dtype}, expected bool")
+        return apply(op, *masks)
+
+    combine.__name__ = combine.__qualname__ = name
+    combine.__doc__ = doc
+    return method(combine)
+
+
+logical_and = _logical("logical_and", np.logical_and, "input & other of bool tensors.")
+logical_or = _logical("logical_or", np.logical_or, "input | other of bool tensors.")
+logical_xor = _logical("logical_xor", np.logical_xor, "input ^ other of bool tensors.")
+logical_not = _logical("logical_not", np.logical_not, "~input of a bool tensor.")
+
+
+# --------------------------------------------------------------------------- operators
+
+
+def _reflected(function: Callable) -> Callable:
+    """2 − x calls x.__rsub__(2)."""
+    return lambda self, other: function(other, self)
+
+
+def _in_place(function: Callable, ufunc: Callable) -> Callable:
+    """x += y changes x where nothing is recorded; a recorded x becomes the new tensor x + y."""
+
+    def assign(self: Tensor, other: Operand) -> Tensor:
+        other = operand(other, self, function.__name__)
+        recorded = is_grad_enabled() and (self.requires_grad or other.requires_grad)
+        if recorded and not (self.is_leaf and self.requires_grad):
+            return function(self, other)
+        with np.errstate(all="ignore"):
+            ufunc(self._data, other._data, out=self._written(other))
+        return self
+
+    return assign
+
+
+def _unless_foreign(compare: Callable) -> Callable:
+    """x == None is False, as for any two objects that cannot be equal."""
+    known = (Tensor, np.ndarray, np.generic, bool, int, float)
+    return lambda self, o: compare(self, o) if isinstance(o, known) else NotImplemented
+
+
+for _name, _function, _ufunc in (
+    ("add", add, np.add),
+    ("sub", sub, np.subtract),
+    ("mul", mul, np.multiply),
+    ("truediv", div, np.divide),
+):
+    setattr(Tensor, f"__{_name}__", _function)
+    setattr(Tensor, f"__r{_name}__", _reflected(_function))
+    setattr(Tensor, f"__i{_name}__", _in_place(_function, _ufunc))
+for _name, _function in {
+    "__pow__": pow,
+    "__rpow__": _reflected(pow),
+    "__matmul__": matmul,
+    "__rmatmul__": _reflected(matmul),
+    "__neg__": neg,
+    "__abs__": abs,
+    "__eq__": _unless_foreign(eq),
+    "__ne__": _unless_foreign(ne),
+    "__lt__": lt,
+    "__le__": le,
+    "__gt__": gt,
+    "__ge__": ge,
+    "__and__": logical_and,
+    "__or__": logical_or,
+    "__xor__": logical_xor,
+    "__invert__": logical_not,
+    "where": lambda self, condition, other: where(condition, self, other),
+}.items():
+    setattr(Tensor, _name, _function)

@@ -114,6 +114,7 @@ class BuildKernels(build_ext):
             self.add_openmp()
             self.translate()
         self.parallel = self.parallel or os.cpu_count()
+        self.remove_strays()
         super().build_extensions()
         self.write_record()
 
@@ -180,6 +181,16 @@ class BuildKernels(build_ext):
                     errors = [line for line in result.stderr.splitlines() if "error" in line]
                     return f"{command[0]}: {errors[0] if errors else 'failed'}"
         return ""
+
+    def remove_strays(self) -> None:
+        """Modules that an earlier build left here must not slip into one that leaves them out."""
+        if self.developing and self.extensions:
+            return  # the levels that a developer did not ask for today stay
+        wanted = {self.get_ext_filename(extension.name) for extension in self.extensions}
+        for root in map(Path, [self.build_lib, "."] if self.developing else [self.build_lib]):
+            for path in (root / KERNELS).glob(f"**/*{sysconfig.get_config_var('EXT_SUFFIX')}"):
+                if str(path.relative_to(root)) not in wanted:
+                    path.unlink()
 
     def write_record(self) -> None:
         """Keep what was left out, and why, for `show_config()`."""

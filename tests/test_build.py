@@ -135,6 +135,16 @@ def test_an_old_compiler_leaves_out_what_it_cannot_do(project: Path) -> None:
     assert f"{said}{script}: error: unknown -march=x86-64-v4" in failure.value.stderr
 
 
+@needs_compiler
+def test_nothing_of_an_earlier_build_is_left(project: Path) -> None:
+    (project / "nanoconv/_kernels/twice_cy.pyx").unlink()
+    build(project)
+    assert ask(project, "bool(_kernels.compiler())") == "True"
+    build(project, NANOCONV_NO_EXTENSIONS="1")
+    assert not list(project.rglob(f"*{SUFFIX}"))
+    assert ask(project, "_kernels.level, _kernels.supported()") == "None ()"
+
+
 @pytest.mark.parametrize(
     ("environment", "reason"),
     [

@@ -7,13 +7,12 @@ level that this machine's compiler can build. Sources, tests and strays are refu
 import sys
 import sysconfig
 import zipfile
-from fnmatch import fnmatch
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 LEVELS = ("baseline", "avx2", "avx512") if "x86_64" in sysconfig.get_platform() else ("neon",)
 MAX_BYTES = 8_000_000
-WELCOME = ("*.py", "*.pyi", "*.npz", "py.typed", "*/build.json", "*.txt")  # besides the extensions
+SHIPPED = ("*.py", "*.pyi", "*.npz", "*.txt", "py.typed")
 
 
 def expected() -> set[str]:
@@ -21,14 +20,14 @@ def expected() -> set[str]:
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     paths = {
         path.relative_to(ROOT).as_posix()
-        for pattern in ("*.py", "*.pyi", "*.npz", "py.typed")
+        for pattern in SHIPPED
         for path in (ROOT / "nanoconv").rglob(pattern)
     }
     for pyx in (ROOT / "nanoconv/_kernels").glob("*_cy.pyx"):
         folders = [""] if pyx.stem == "cpu_cy" else [f"{level}/" for level in LEVELS]
         paths |= {f"nanoconv/_kernels/{folder}{pyx.stem}{suffix}" for folder in folders}
         paths.add(f"nanoconv/_kernels/{pyx.stem}.pyi")
-    return paths
+    return paths | {"nanoconv/_kernels/build.json"}
 
 
 def problems(wheel: Path) -> list[str]:
@@ -36,9 +35,7 @@ def problems(wheel: Path) -> list[str]:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
         metadata = {name.rpartition("/")[2] for name in archive.namelist()} - names
     found = [f"missing: {name}" for name in sorted(expected() - names)]
-    for name in sorted(names - expected()):
-        if not (name.startswith("nanoconv/") and any(fnmatch(name, glob) for glob in WELCOME)):
-            found.append(f"not wanted: {name}")
+    found += [f"not wanted: {name}" for name in sorted(names - expected())]
     found += [f"missing: {name}" for name in {"LICENSE", "entry_points.txt"} - metadata]
     if (size := wheel.stat().st_size) > MAX_BYTES:
         found.append(f"{size:,} bytes; at most {MAX_BYTES:,} are expected")

@@ -167,14 +167,15 @@ def _frozen(value: Any) -> Any:
 
 
 def _thawed(name: str, value: Any, p: Tensor) -> Any:
-    """A copy of a state array in its parameter's dtype; numbers as they are."""
-    if np.ndim(value) == 0:
-        return np.asarray(value).item()
-    if np.shape(value) != p.shape:
+    """A copy of what a state dict holds for p; its arrays have p's shape, and get its dtype."""
+    if value is None or name == "step":
+        return value if value is None else int(value)
+    array = np.asarray(value)
+    if array.shape != p.shape:
         raise ValueError(
-            f"load_state_dict: {name} has shape {np.shape(value)}, its parameter {p.shape}"
+            f"load_state_dict: {name} has shape {array.shape}, its parameter {p.shape}"
         )
-    return np.array(value, p.dtype)
+    return array.astype(p.dtype)
 
 
 # --------------------------------------------------------------------------- optimisers
@@ -225,7 +226,7 @@ class SGD(Optimizer):
         if momentum:
             b = state.get("momentum_buffer")
             if b is None:
-                b = state["momentum_buffer"] = g.copy()
+                b = state["momentum_buffer"] = np.array(g)
             else:
                 b *= momentum
                 b += (1 - group["dampening"]) * g if group["dampening"] else g
@@ -286,7 +287,7 @@ class Adam(Optimizer):
             g = g + group["weight_decay"] * p
 
         # One temporary, s, takes every intermediate result: these are passes over memory.
-        s = np.multiply(g, 1 - beta1)
+        s = np.multiply(g, 1 - beta1, out=np.empty_like(p))
         m *= beta1
         m += s
         np.multiply(g, g, out=s)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .. import functional as F  # noqa: N812
+from .. import functional as F
 from ..tensor import Tensor
 from .module import Module
 
@@ -89,7 +89,7 @@ class SiLU(_InPlace):
 class Softmax(Module):
     """y[k] = eˣ⁽ᵏ⁾ / Σ_j eˣ⁽ʲ⁾ along the axis `dim`: scores become probabilities."""
 
-    def __init__(self, dim: int | None = None) -> None:
+    def __init__(self, dim: int) -> None:
         super().__init__()
         self.dim = dim
 
@@ -103,7 +103,7 @@ class Softmax(Module):
 class LogSoftmax(Module):
     """y[k] = x[k] − log Σ_j eˣ⁽ʲ⁾ along the axis `dim`."""
 
-    def __init__(self, dim: int | None = None) -> None:
+    def __init__(self, dim: int) -> None:
         super().__init__()
         self.dim = dim
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import functional as F  # noqa: N812 (everybody's name for it)
+from .. import functional as F
 from ..ops.checks import check_groups
 from ..ops.geometry import four_sides, pair
 from ..ops.shaping import flatten

@@ -1,0 +1,369 @@
+"""Optimisers and schedules against PyTorch's, over whole trajectories.
+
+Rounding errors add up over the steps, so two right implementations differ by at most
+
+    2·K·(ε·max|p| + max|Δp|)      K: steps, Δp: what relative changes ε of all inputs do
+
+with Δp measured on PyTorch's own float64 trajectory.
+"""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import nanoconv as nc
+from nanoconv import nn, optim
+
+torch = pytest.importorskip("torch")
+
+STEPS, SIZE = 50, 40
+
+OPTIMISERS = {
+    "sgd": ("SGD", {"lr": 0.1}),
+    "sgd with the default lr": ("SGD", {}),
+    "momentum": ("SGD", {"lr": 0.1, "momentum": 0.9}),
+    "dampening": ("SGD", {"lr": 0.1, "momentum": 0.9, "dampening": 0.3}),
+    "sgd with decay": ("SGD", {"lr": 0.1, "weight_decay": 0.2}),
+    "momentum with decay": ("SGD", {"lr": 0.1, "momentum": 0.5, "weight_decay": 0.2}),
+    "nesterov": ("SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01}),
+    "adam": ("Adam", {}),
+    "adam with betas": ("Adam", {"lr": 0.05, "betas": (0.5, 0.7), "eps": 1e-3}),
+    "adam with decay": ("Adam", {"lr": 0.01, "weight_decay": 0.1}),
+    "amsgrad": ("Adam", {"lr": 0.01, "betas": (0.9, 0.5), "amsgrad": True}),
+    "adamw": ("AdamW", {}),
+    "adamw with decay": ("AdamW", {"lr": 0.05, "weight_decay": 0.3, "amsgrad": True}),
+}
+MODES = pytest.mark.parametrize(("name", "options"), OPTIMISERS.values(), ids=OPTIMISERS.keys())
+
+
+def problem(seed=0, change=0.0):
+    """A start, and the curvature and noise of each step's gradient h·p + r."""
+    rng = np.random.default_rng(seed)
+    arrays = rng.normal(size=SIZE), rng.uniform(0, 1, SIZE), rng.normal(size=(STEPS, SIZE))
+    arrays[2][:, 0] = 0  # a parameter whose gradient is all curvature
+    signs = np.random.default_rng(seed + 1)
+    return [a * (1 + change * signs.choice([-1, 1], a.shape)) for a in arrays]
+
+
+def run(lib, dtype, name, options, change=0.0):
+    """All positions of a trajectory, (STEPS, SIZE) in float64."""
+    start, curvature, noise = (a.astype(dtype) for a in problem(change=change))
+    if lib is nc:
+        p, as_tensor, classes = nn.Parameter(start), nc.tensor, optim
+    else:
+        p, as_tensor, classes = torch.nn.Parameter(torch.tensor(start)), torch.tensor, torch.optim
+    optimiser = getattr(classes, name)([p], **options)
+    path = []
+    for r in noise:
+        p.grad = as_tensor(curvature * p.detach().numpy() + r)
+        optimiser.step()
+        path.append(p.detach().numpy().astype(np.float64))
+    return np.array(path)
+
+
+@MODES
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_trajectories_equal_pytorch(name, options, dtype):
+    expected = run(torch, np.float64, name, options)
+    eps = np.finfo(dtype).eps / 2
+    moved = run(torch, np.float64, name, options, change=eps) - expected
+    bound = 2 * STEPS * (eps * np.abs(expected).max() + np.abs(moved).max())
+    assert np.abs(expected[-1] - problem()[0]).max() > 1000 * bound
+    assert np.abs(run(nc, dtype, name, options) - expected).max() <= bound
+
+
+@MODES
+def test_a_scalar_moves_as_an_array_does(name, options):
+    scalar, array = nn.Parameter(nc.tensor(1.5)), nn.Parameter([1.5])
+    optimiser = getattr(optim, name)([scalar, array], **options)
+    for gradient in (0.5, -2.0, 1.0):
+        scalar.grad, array.grad = nc.tensor(gradient), nc.tensor([gradient])
+        optimiser.step()
+        assert scalar.item() == array.item() != 1.5
+        optimiser.load_state_dict(optimiser.state_dict())
+
+
+@MODES
+def test_defaults_and_groups_are_pytorchs(name, options):
+    ours = getattr(optim, name)([nn.Parameter([1.0])], **options).state_dict()
+    theirs = getattr(torch.optim, name)([torch.nn.Parameter(torch.ones(1))], **options).state_dict()
+    assert ours["state"] == theirs["state"] == {}
+    for key, value in ours["param_groups"][0].items():
+        assert value == theirs["param_groups"][0][key], key
+
+
+def test_groups_have_their_own_settings():
+    p, q = nn.Parameter([1.0]), nn.Parameter([1.0])
+    optimiser = optim.SGD([{"params": p}, {"params": [q], "lr": 0.5}], lr=0.25)
+    p.grad = q.grad = nc.tensor([1.0])
+    optimiser.step()
+    assert (p.item(), q.item()) == (0.75, 0.5)
+    late = nn.Parameter([1.0])
+    late.grad = nc.tensor([1.0])
+    optimiser.add_param_group({"params": [late], "lr": 0.0, "weight_decay": 3.0})
+    optimiser.step()
+    assert (p.item(), q.item(), late.item()) == (0.5, 0.0, 1.0)
+    assert [len(group["params"]) for group in optimiser.param_groups] == [1, 1, 1]
+    assert "Parameter Group 2" in repr(optimiser)
+    assert "    weight_decay: 3.0" in repr(optimiser)
+
+
+def test_without_a_gradient_nothing_moves():
+    p, q = nn.Parameter([1.0]), nn.Parameter([1.0])
+    optimiser = optim.AdamW([p, q])
+    q.grad = nc.tensor([0.0])
+    optimiser.step()
+    assert p.item() == 1
+    assert q.item() < 1
+    assert list(optimiser.state) == [q]
+    optimiser.zero_grad(set_to_none=False)
+    assert p.grad is None
+    assert q.grad.item() == 0
+    optimiser.zero_grad()
+    assert q.grad is None
+
+
+def test_step_runs_a_closure_that_may_differentiate():
+    p = nn.Parameter([3.0])
+    optimiser = optim.SGD([p], lr=0.5)
+
+    def closure():
+        optimiser.zero_grad()
+        loss = (p * p).sum()
+        loss.backward()
+        return loss
+
+    assert optimiser.step(closure).item() == 9
+    assert p.item() == 0
+
+
+def test_gradients_are_left_alone():
+    for name, options in OPTIMISERS.values():
+        p = nn.Parameter(np.ones(3, np.float32))
+        p.grad = nc.tensor([1.0, 2.0, 3.0])
+        optimiser = getattr(optim, name)([p], **options)
+        optimiser.step()
+        optimiser.step()
+        assert p.grad.tolist() == [1, 2, 3]
+
+
+def test_steps_do_not_escape_and_are_noticed_by_the_tape():
+    p = nn.Parameter([2.0])
+    optimiser = optim.SGD([p], lr=0.1)
+    loss = (p * p).sum()
+    p.grad = nc.tensor([1.0])
+    optimiser.step()
+    assert not p._storage.escaped
+    with pytest.raises(RuntimeError, match="changed in place"):
+        loss.backward()
+
+
+# --------------------------------------------------------------------------- state dicts
+
+
+def steps(optimiser, p, count, seed):
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        p.grad = nc.tensor(rng.normal(size=p.shape).astype(p.dtype))
+        optimiser.step()
+
+
+@MODES
+def test_a_resumed_run_has_the_same_bits(name, options):
+    def fresh(start):
+        p = nn.Parameter(start)
+        return p, getattr(optim, name)([p], **options)
+
+    p, optimiser = fresh(np.ones((3, 2), np.float32))
+    steps(optimiser, p, 5, seed=0)
+    state = optimiser.state_dict()
+    q, resumed = fresh(p.detach().numpy())
+    resumed.load_state_dict(pickle.loads(pickle.dumps(state)))
+    for array in (a for entry in state["state"].values() for a in entry.values()):
+        assert not isinstance(array, np.ndarray) or not array.flags.writeable
+    steps(optimiser, p, 5, seed=1)
+    steps(resumed, q, 5, seed=1)
+    assert p.tolist() == q.tolist()
+
+
+@MODES
+def test_pytorchs_state_continues_here(name, options):
+    start = np.random.default_rng(0).normal(size=SIZE)
+    theirs = torch.nn.Parameter(torch.tensor(start))
+    optimiser = getattr(torch.optim, name)([theirs], **options)
+    rng = np.random.default_rng(1)
+    for _ in range(3):
+        theirs.grad = torch.tensor(rng.normal(size=SIZE))
+        optimiser.step()
+    ours = nn.Parameter(theirs.detach().numpy())
+    resumed = getattr(optim, name)([ours], lr=123)
+    resumed.load_state_dict(optimiser.state_dict())
+    gradient = rng.normal(size=SIZE)
+    ours.grad, theirs.grad = nc.tensor(gradient), torch.tensor(gradient)
+    before = ours.detach().numpy().copy()
+    resumed.step()
+    optimiser.step()
+    expected = theirs.detach().numpy()
+    bound = 2 * 10 * np.finfo(np.float64).eps * (np.abs(before) + np.abs(expected - before)).max()
+    assert np.abs(ours.detach().numpy() - expected).max() <= bound
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))])
+def test_optimisers_can_be_copied(duplicate):
+    p = nn.Parameter(np.ones(2, np.float32))
+    optimiser = optim.Adam([p])
+    steps(optimiser, p, 2, seed=0)
+    twin = duplicate(optimiser)
+    q = twin.param_groups[0]["params"][0]
+    steps(optimiser, p, 2, seed=1)
+    steps(twin, q, 2, seed=1)
+    assert q is not p
+    assert q.tolist() == p.tolist()
+
+
+def test_load_state_dict_mistakes_change_nothing():
+    p = nn.Parameter(np.ones((2, 3), np.float32))
+    optimiser = optim.SGD([p], lr=0.1, momentum=0.9)
+    steps(optimiser, p, 1, seed=0)
+    good = optimiser.state_dict()
+    before = good["state"][0]["momentum_buffer"].tolist()
+
+    def with_group(**changes):
+        return {**good, "param_groups": [{**good["param_groups"][0], **changes}]}
+
+    wrong = {
+        r"groups hold \[1, 1\] parameters, expected \[1\]": {
+            **good,
+            "param_groups": good["param_groups"] * 2,
+        },
+        r"momentum_buffer has shape \(3,\), its parameter \(2, 3\)": {
+            **good,
+            "state": {0: {"momentum_buffer": np.ones(3, np.float32)}},
+        },
+        r"lr=-1 must not be negative": with_group(lr=-1),
+    }
+    for message, state in wrong.items():
+        with pytest.raises(ValueError, match=message):
+            optimiser.load_state_dict(state)
+        assert optimiser.state[p]["momentum_buffer"].tolist() == before
+        assert optimiser.param_groups[0]["lr"] == 0.1
+
+
+# --------------------------------------------------------------------------- mistakes
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("SGD", {"lr": -0.1}, r"SGD: lr=-0\.1 must not be negative"),
+        ("SGD", {"lr": float("nan")}, "SGD: lr=nan must not be negative"),
+        ("SGD", {"momentum": -1}, "SGD: momentum=-1"),
+        ("SGD", {"weight_decay": -1}, "SGD: weight_decay=-1"),
+        ("SGD", {"nesterov": True}, "SGD: nesterov=True needs momentum > 0 and dampening = 0"),
+        ("SGD", {"nesterov": True, "momentum": 0.9, "dampening": 0.1}, "dampening=0.1"),
+        ("Adam", {"lr": -1}, "Adam: lr=-1"),
+        ("Adam", {"eps": -1}, "Adam: eps=-1"),
+        ("Adam", {"betas": (0.9, 1.0)}, r"Adam: betas=\(0\.9, 1\.0\)"),
+        ("Adam", {"betas": (-0.1, 0.9)}, "Adam: betas="),
+        ("AdamW", {"weight_decay": -1}, "AdamW: weight_decay=-1"),
+    ],
+)
+def test_hyper_parameters_out_of_range(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        getattr(optim, name)([nn.Parameter([1.0])], **options)
+
+
+def test_params_that_do_not_fit():
+    p = nn.Parameter([1.0])
+    for params, error, message in [
+        (p, TypeError, "params must be an iterable of tensors or of dicts, got Parameter"),
+        ({"params": p}, TypeError, "got dict"),
+        ([], ValueError, "params is empty"),
+        ([1.0], TypeError, "params holds a float, not a tensor"),
+        ([p, p], ValueError, r"shape \(1,\) is given twice"),
+        ([{"params": [p]}, {"params": [p]}], ValueError, "given twice"),
+        ([{"lr": 1}], TypeError, "must be a dict with 'params'"),
+        ([p * 2], ValueError, "that an op computed"),
+    ]:
+        with pytest.raises(error, match=message):
+            optim.SGD(params)
+    p.grad = nc.tensor([1.0, 2.0])
+    with pytest.raises(
+        ValueError, match=r"a parameter is float32\[1\] but its gradient float32\[2\]"
+    ):
+        optim.SGD([p]).step()
+
+
+# --------------------------------------------------------------------------- schedules
+
+
+SCHEDULES = {
+    "step": ("StepLR", {"step_size": 3}),
+    "slow step": ("StepLR", {"step_size": 7, "gamma": 0.5}),
+    "cosine": ("CosineAnnealingLR", {"T_max": 10}),
+    "cosine that ends early": ("CosineAnnealingLR", {"T_max": 40, "eta_min": 0.01}),
+}
+PLANS = pytest.mark.parametrize(("name", "options"), SCHEDULES.values(), ids=SCHEDULES.keys())
+
+
+def two_groups(lib, classes):
+    ones = np.ones(1, np.float32)
+    p, q = (lib.Parameter(nc.tensor(ones) if lib is nn else torch.tensor(ones)) for _ in range(2))
+    return classes.SGD([{"params": [p]}, {"params": [q], "lr": 0.3}], lr=0.1)
+
+
+@PLANS
+def test_schedules_equal_pytorch(name, options):
+    ours, theirs = two_groups(nn, optim), two_groups(torch.nn, torch.optim)
+    our_plan = getattr(optim, name)(ours, **options)
+    their_plan = getattr(torch.optim.lr_scheduler, name)(theirs, **options)
+    epochs = 30
+    for _ in range(epochs):
+        for a, b in zip(our_plan.get_last_lr(), their_plan.get_last_lr(), strict=True):
+            assert abs(a - b) <= 2 * epochs * np.finfo(np.float64).eps * 0.3
+        assert our_plan.get_last_lr() == [group["lr"] for group in ours.param_groups]
+        theirs.step()
+        our_plan.step()
+        their_plan.step()
+
+
+@PLANS
+def test_schedules_resume(name, options):
+    optimiser = two_groups(nn, optim)
+    plan = getattr(optim, name)(optimiser, **options)
+    for _ in range(5):
+        plan.step()
+    again = two_groups(nn, optim)
+    again.load_state_dict(optimiser.state_dict())
+    from_state = getattr(optim, name)(again, **options)
+    from_state.load_state_dict(plan.state_dict())
+    from_state.step()
+    third = two_groups(nn, optim)
+    third.load_state_dict(optimiser.state_dict())
+    from_epoch = getattr(optim, name)(third, **options, last_epoch=5)
+    plan.step()
+    assert from_state.get_last_lr() == from_epoch.get_last_lr() == plan.get_last_lr()
+
+
+def test_schedule_mistakes():
+    optimiser = two_groups(nn, optim)
+    for make, error, message in [
+        (lambda: optim.StepLR(optimiser, 0), ValueError, "StepLR: step_size=0 must be at least 1"),
+        (lambda: optim.CosineAnnealingLR(optimiser, 0), ValueError, "T_max=0 must be at least 1"),
+        (lambda: optim.StepLR([1], 2), TypeError, "must be an Optimizer, got list"),
+        (
+            lambda: optim.StepLR(optimiser, 2, last_epoch=3),
+            ValueError,
+            "group 0 has no 'initial_lr'",
+        ),
+    ]:
+        with pytest.raises(error, match=message):
+            make()
+    plan = optim.StepLR(optimiser, 2)
+    with pytest.raises(
+        ValueError, match=r"StepLR expected the keys .*step_size.*, got \['gamma'\]"
+    ):
+        plan.load_state_dict({"gamma": 1})
+    assert plan.gamma == 0.1

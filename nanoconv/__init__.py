@@ -1,5 +1,11 @@
 """nanoconv: a CNN engine from scratch, readable from the equation to the machine code."""
 
+# ruff: noqa: A004 (PyTorch's names, also where they are Python's)
+
+import importlib
+from typing import Any
+
+from . import functional
 from .config import (
     get_backend,
     get_num_threads,
@@ -9,5 +15,139 @@ from .config import (
     show_config,
     use,
 )
+from .ops.arithmetic import (
+    abs,
+    add,
+    clamp,
+    div,
+    eq,
+    exp,
+    ge,
+    gt,
+    le,
+    log,
+    logical_and,
+    logical_not,
+    logical_or,
+    logical_xor,
+    lt,
+    matmul,
+    maximum,
+    minimum,
+    mul,
+    ne,
+    neg,
+    pow,
+    sqrt,
+    sub,
+    where,
+)
+from .ops.creation import arange, eye, full, ones, ones_like, rand, randn, zeros, zeros_like
+from .ops.reductions import amax, amin, argmax, argmin, logsumexp, max, mean, min, sum, var
+from .ops.shaping import (
+    cat,
+    channels_last,
+    chunk,
+    clone,
+    contiguous_format,
+    flatten,
+    permute,
+    reshape,
+    split,
+    squeeze,
+    stack,
+    t,
+    transpose,
+    unsqueeze,
+)
+from .tensor import Tensor, enable_grad, from_numpy, is_grad_enabled, no_grad, tensor
 
 __version__ = "0.1.0"
+
+_LATER = ("data", "nn", "optim")  # imported when first asked for: `import nanoconv` stays quick
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return importlib.import_module(f"nanoconv.{name}")
+    raise AttributeError(f"module 'nanoconv' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LATER])
+
+
+__all__ = [
+    "Tensor",
+    "abs",
+    "add",
+    "amax",
+    "amin",
+    "arange",
+    "argmax",
+    "argmin",
+    "cat",
+    "channels_last",
+    "chunk",
+    "clamp",
+    "clone",
+    "contiguous_format",
+    "div",
+    "enable_grad",
+    "eq",
+    "exp",
+    "eye",
+    "flatten",
+    "from_numpy",
+    "full",
+    "functional",
+    "ge",
+    "get_backend",
+    "get_num_threads",
+    "gt",
+    "is_grad_enabled",
+    "isa",
+    "le",
+    "log",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "logical_xor",
+    "logsumexp",
+    "lt",
+    "manual_seed",
+    "matmul",
+    "max",
+    "maximum",
+    "mean",
+    "min",
+    "minimum",
+    "mul",
+    "ne",
+    "neg",
+    "no_grad",
+    "ones",
+    "ones_like",
+    "permute",
+    "pow",
+    "rand",
+    "randn",
+    "reshape",
+    "set_num_threads",
+    "show_config",
+    "split",
+    "sqrt",
+    "squeeze",
+    "stack",
+    "sub",
+    "sum",
+    "t",
+    "tensor",
+    "transpose",
+    "unsqueeze",
+    "use",
+    "var",
+    "where",
+    "zeros",
+    "zeros_like",
+]

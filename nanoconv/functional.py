@@ -1,0 +1,48 @@
+"""Every op as a function, under PyTorch's names; each is told in the file that it comes from."""
+
+from .ops.activations import (
+    hardsigmoid,
+    hardswish,
+    leaky_relu,
+    relu,
+    relu6,
+    sigmoid,
+    silu,
+    tanh,
+)
+from .ops.batchnorm import batch_norm
+from .ops.channel_shuffle import channel_shuffle
+from .ops.conv2d import conv2d
+from .ops.depthwise_conv2d import depthwise_conv2d
+from .ops.dropout import dropout
+from .ops.linear import linear
+from .ops.losses import cross_entropy, nll_loss
+from .ops.pool2d import adaptive_avg_pool2d, avg_pool2d, global_avg_pool2d, max_pool2d
+from .ops.shaping import pad
+from .ops.softmax import log_softmax, softmax
+
+__all__ = [
+    "adaptive_avg_pool2d",
+    "avg_pool2d",
+    "batch_norm",
+    "channel_shuffle",
+    "conv2d",
+    "cross_entropy",
+    "depthwise_conv2d",
+    "dropout",
+    "global_avg_pool2d",
+    "hardsigmoid",
+    "hardswish",
+    "leaky_relu",
+    "linear",
+    "log_softmax",
+    "max_pool2d",
+    "nll_loss",
+    "pad",
+    "relu",
+    "relu6",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "tanh",
+]

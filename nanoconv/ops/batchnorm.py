@@ -1,0 +1,306 @@
+"""Batch normalisation: give every channel mean 0 and variance 1 over the batch, then w and b.
+
+    x̂[m,c] = (x[m,c] − μ[c]) · r[c],   r[c] = 1 / √(σ²[c] + ε)
+    y[m,c] = x̂[m,c] · w[c] + b[c]
+
+c channel, m any pixel of any image: x (N, C, H, W) is read as M = N·H·W rows of C channels. In
+training μ and σ² are those of the batch; in evaluation the running statistics, which every training
+batch has moved towards its own by the fraction `momentum`:
+
+    μ[c] = Σ_m x[m,c] / M      σ²[c] = Σ_m (x[m,c] − μ[c])² / M
+    running_mean ← (1 − momentum)·running_mean + momentum·μ
+    running_var  ← (1 − momentum)·running_var  + momentum·σ²·M/(M − 1)
+
+    shapes    x and y (N, C), (N, C, L), (N, C, H, W) …   w, b, μ, σ² (C,)
+    cost      one multiply-add for each number; in training two more readings for the statistics
+
+The gradients of w and b are sums over what they multiply:
+
+    dw[c] = Σ_m dy[m,c] · x̂[m,c]            db[c] = Σ_m dy[m,c]
+
+In evaluation μ and r are constants, and dx = dy·w·r. In training x[m] reaches L by three ways:
+through x̂[m] directly, and through μ and r, which change every x̂. Write dx̂ = dy·w for one channel.
+As x̂ depends on μ by −r and on σ² by −x̂·r²/2, and Σ_m (x[m] − μ) = 0,
+
+    dμ  = −r · Σ_m dx̂[m]                    dσ² = −r²/2 · Σ_m dx̂[m]·x̂[m]
+    dx[m] = dx̂[m]·r + dμ·∂μ/∂x[m] + dσ²·∂σ²/∂x[m],    ∂μ/∂x[m] = 1/M,    ∂σ²/∂x[m] = 2·x̂[m]/(r·M)
+
+and with Σ dx̂ = w·db and Σ dx̂·x̂ = w·dw, the sums that are known already,
+
+    dx[m] = w·r · (dy[m] − db/M − x̂[m]·dw/M)
+
+It takes away from dy what would only move the mean or stretch the channel, for the normalisation
+undoes that. Per channel it has the form a·dy + k·x + d, which is what the compiled loops compute.
+
+Paper: Ioffe, Szegedy, Batch Normalization, arXiv 1502.03167. One channel of two examples:
+
+>>> import nanoconv as nc
+>>> x = nc.tensor([[1.0], [3.0]])
+>>> nc.functional.batch_norm(x, None, None, training=True, eps=0.0)  # mean 2, variance 1
+tensor([[-1.],
+        [ 1.]])
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..dispatch import Body, Kernel, Ladder, Op, empty, rows, unrows
+from ..tensor import Tensor, apply, no_grad
+from .checks import check_dtypes
+
+Array = np.ndarray
+
+
+# --------------------------------------------------------------------------- shapes
+
+
+def batch_norm_shape(x: tuple[int, ...], training: bool, **vectors: Tensor | None) -> int:
+    """Check that x (N, C, …) and the vectors (C,) fit; returns M, the number of rows."""
+    if len(x) < 2:
+        raise ValueError(f"batch_norm: input has shape {list(x)}, expected (N, C) or (N, C, …)")
+    for name, vector in vectors.items():
+        if vector is not None and vector.shape != (x[1],):
+            raise ValueError(
+                f"batch_norm: {name} has shape {list(vector.shape)}, expected [{x[1]}]"
+            )
+    M = math.prod(x[:1] + x[2:])
+    if training and M == 1:
+        raise ValueError(
+            f"batch_norm: input {list(x)} has one value per channel, of which training cannot "
+            "take a variance; expected a larger batch or image, or training=False"
+        )
+    return M
+
+
+# --------------------------------------------------------------------------- the literal loops
+
+
+def channel_stats_loops(mean, var, x, sizes):
+    M, C = sizes
+    for c in range(C):
+        total = 0.0
+        for m in range(M):
+            total += x[m, c]
+        mean[c] = total / M
+        total = 0.0
+        for m in range(M):
+            total += (x[m, c] - mean[c]) ** 2
+        var[c] = total / M
+
+
+def channel_affine_loops(y, x, scale, shift, sizes):
+    M, C = sizes
+    for m in range(M):
+        for c in range(C):
+            y[m, c] = x[m, c] * scale[c] + shift[c]
+
+
+def channel_grad_sums_loops(db, dw, dy, x, mean, invstd, sizes):
+    M, C = sizes
+    db[...] = 0
+    dw[...] = 0
+    for m in range(M):
+        for c in range(C):
+            db[c] += dy[m, c]
+            dw[c] += dy[m, c] * (x[m, c] - mean[c]) * invstd[c]
+
+
+def channel_input_grad_loops(dx, dy, x, a, k, d, sizes):
+    M, C = sizes
+    for m in range(M):
+        for c in range(C):
+            dx[m, c] = a[c] * dy[m, c] + k[c] * x[m, c] + d[c]
+
+
+# --------------------------------------------------------------------------- the NumPy reference
+
+
+def per_channel(vector: Array, x: Array) -> Array:
+    """(C,) as (C, 1, …), so that it meets the channel axis of x (N, C, …)."""
+    return vector.reshape(-1, *(1,) * (x.ndim - 2))
+
+
+def but_channels(x: Array) -> tuple[int, ...]:
+    return (0, *range(2, x.ndim))
+
+
+def channel_stats(x: Array) -> tuple[Array, Array]:
+    mean = x.mean(but_channels(x))  # (C,)
+    centred = x - per_channel(mean, x)
+    return mean, np.square(centred, out=centred).mean(but_channels(x))
+
+
+def channel_affine(x: Array, scale: Array, shift: Array) -> Array:
+    return x * per_channel(scale, x) + per_channel(shift, x)
+
+
+def channel_grad_sums(dy: Array, x: Array, mean: Array, invstd: Array) -> tuple[Array, Array]:
+    xhat = (x - per_channel(mean, x)) * per_channel(invstd, x)
+    return dy.sum(but_channels(dy)), (dy * xhat).sum(but_channels(dy))
+
+
+def channel_input_grad(dy: Array, x: Array, a: Array, k: Array, d: Array) -> Array:
+    return dy * per_channel(a, x) + x * per_channel(k, x) + per_channel(d, x)
+
+
+# --------------------------------------------------------------------------- the ladder
+
+
+def call_stats(body: Body, x: Array) -> tuple[Array, Array]:
+    xr = rows(x)  # (M, C)
+    mean, var = empty(xr.shape[1:], x.dtype), empty(xr.shape[1:], x.dtype)
+    body(mean, var, xr, sizes=xr.shape)
+    return mean, var
+
+
+def call_affine(body: Body, x: Array, scale: Array, shift: Array) -> Array:
+    xr = rows(x)
+    yr = empty(xr.shape, x.dtype)
+    body(yr, xr, scale, shift, sizes=xr.shape)
+    return unrows(yr, x.shape)
+
+
+def call_grad_sums(
+    body: Body, dy: Array, x: Array, mean: Array, invstd: Array
+) -> tuple[Array, Array]:
+    xr = rows(x)
+    db, dw = empty(xr.shape[1:], x.dtype), empty(xr.shape[1:], x.dtype)
+    body(db, dw, rows(dy), xr, mean, invstd, sizes=xr.shape)
+    return db, dw
+
+
+def call_input_grad(body: Body, dy: Array, x: Array, a: Array, k: Array, d: Array) -> Array:
+    xr = rows(x)
+    dx = empty(xr.shape, x.dtype)
+    body(dx, rows(dy), xr, a, k, d, sizes=xr.shape)
+    return unrows(dx, x.shape)
+
+
+STATS = Ladder(
+    "batch_norm.stats",
+    reference=channel_stats,
+    kernels=[
+        Kernel("cython.rows", "norm_cy:channel_stats_f32"),
+        Kernel("numba.rows", "norm_nb:channel_stats_f32"),
+        Kernel("numba.loops", "jit", auto=False),
+    ],
+    call=call_stats,
+    loops=channel_stats_loops,
+)
+AFFINE = Ladder(
+    "batch_norm.affine",
+    reference=channel_affine,
+    kernels=[
+        Kernel("cython.rows", "norm_cy:channel_affine_f32"),
+        Kernel("numba.rows", "norm_nb:channel_affine_f32"),
+        Kernel("numba.loops", "jit", auto=False),
+    ],
+    call=call_affine,
+    loops=channel_affine_loops,
+)
+GRAD_SUMS = Ladder(
+    "batch_norm.grad_sums",
+    reference=channel_grad_sums,
+    kernels=[
+        Kernel("cython.rows", "norm_cy:channel_grad_sums_f32"),
+        Kernel("numba.rows", "norm_nb:channel_grad_sums_f32"),
+        Kernel("numba.loops", "jit", auto=False),
+    ],
+    call=call_grad_sums,
+    loops=channel_grad_sums_loops,
+)
+INPUT_GRAD = Ladder(
+    "batch_norm.input_grad",
+    reference=channel_input_grad,
+    kernels=[
+        Kernel("cython.rows", "norm_cy:channel_input_grad_f32"),
+        Kernel("numba.rows", "norm_nb:channel_input_grad_f32"),
+        Kernel("numba.loops", "jit", auto=False),
+    ],
+    call=call_input_grad,
+    loops=channel_input_grad_loops,
+)
+
+
+def batch_norm_forward(
+    x: Array,
+    w: Array | None,
+    b: Array | None,
+    mean: Array | None,
+    var: Array | None,
+    eps: float,
+) -> tuple[Array, Array, Array, Array]:
+    """y, and μ, σ² and r for the gradient; of the batch unless μ and σ² are given."""
+    if mean is None or var is None:
+        mean, var = STATS(x)
+    invstd = (1 / np.sqrt(var + eps)).astype(x.dtype)  # (C,)
+    scale = invstd if w is None else invstd * w
+    shift = -mean * scale if b is None else b - mean * scale
+    return AFFINE(x, scale, shift), mean, var, invstd
+
+
+def batch_norm_backward(
+    dy: Array,
+    outputs: tuple[Any, Array, Array, Array],
+    x: Array,
+    w: Array | None,
+    b: Array | None,
+    running_mean: Array | None,
+    running_var: Array | None,
+    eps: float,
+) -> tuple[Array, Array, Array]:
+    _, mean, _, invstd = outputs
+    db, dw = GRAD_SUMS(dy, x, mean, invstd)
+    a = invstd if w is None else invstd * w  # dx = a·dy + k·x + d
+    k, d = np.zeros_like(a), np.zeros_like(a)
+    if running_mean is None:
+        M = dy.size // max(dy.shape[1], 1)
+        k = -a * invstd * dw / M
+        d = -a * db / M - k * mean
+    return INPUT_GRAD(dy, x, a, k, d), dw, db
+
+
+BATCH_NORM = Op("batch_norm", forward=batch_norm_forward, vjp=batch_norm_backward, keeps="01")
+
+
+# --------------------------------------------------------------------------- the public function
+
+
+def batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """`input` (N, C, …), normalised for each channel, times `weight` (C,) plus `bias` (C,).
+
+    As torch.nn.functional.batch_norm: in training with the statistics of the batch, and the running
+    ones are updated in place if given; otherwise with the running ones. ValueError where shapes do
+    not fit, where training sees one value per channel, and where evaluation has no statistics.
+    """
+    running: dict[str, Any] = {"running_mean": running_mean, "running_var": running_var}
+    check_dtypes("batch_norm", input=input, **running, weight=weight, bias=bias)
+    M = batch_norm_shape(input.shape, training, **running, weight=weight, bias=bias)
+    if eps < 0:
+        raise ValueError(f"batch_norm: eps={eps} must not be negative")
+    if not training:
+        if running_mean is None or running_var is None:
+            raise ValueError(
+                "batch_norm: running_mean and running_var are needed unless training=True"
+            )
+        return apply(BATCH_NORM, input, weight, bias, running_mean, running_var, eps=eps)[0]
+    y, mean, var, _ = apply(BATCH_NORM, input, weight, bias, None, None, eps=eps)
+    if M:
+        with no_grad():
+            for statistic, batch in ((running_mean, mean), (running_var, var * (M / (M - 1)))):
+                if statistic is not None:
+                    statistic.mul_(1 - momentum).add_(Tensor(batch), alpha=momentum)
+    return y

@@ -1,0 +1,222 @@
+"""Losses of classification: how surprised the network is by the right answers.
+
+    nll_loss        ℓ[n] = −w[t]·x[n,t]                     x log-probabilities
+    cross_entropy   the same of z = log_softmax(x)          x any scores
+
+n example (and pixel, if every pixel has a class), c one of C classes, t = t[n] the right one, w the
+weight of each class, 1 if not given. With label smoothing, cross_entropy takes the share ε from the right class and
+spreads it over all of them:
+
+    ℓ[n] = −(1 − ε)·w[t]·z[n,t] − ε/C · Σ_c w[c]·z[n,c]
+    L    = Σ_n ℓ[n] / Σ_n w[t[n]]                           reduction "mean"; "sum" has no divisor
+
+An example whose target is `ignore_index` has loss 0 and does not count in the divisor. If targets
+are given as probabilities q[n,c], ℓ[n] = −Σ_c w[c]·q[n,c]·z[n,c] and the divisor is N.
+
+    shapes    x (N, C), (N, C, d₁, …) or (C,)   t (N,), (N, d₁, …) or ()   w (C,)   ℓ as t
+    gradient  dz[n,c] = −dℓ[n] · ((1 − ε)·w[t]·1[c = t] + ε/C · w[c])
+
+Through log_softmax this becomes, without weights, dx[n,c] = dℓ[n]·(softmax(x)[n,c] − q[n,c]): what
+the network said minus what is true. Papers: Bridle, 1990 (see softmax); Szegedy et al., Rethinking
+the Inception Architecture, arXiv 1512.00567 (smoothing).
+
+>>> import nanoconv as nc
+>>> x = nc.tensor([[0.0, 0.0]], requires_grad=True)
+>>> loss = nc.functional.cross_entropy(x, nc.tensor([1]))
+>>> loss  # log 2: one bit of surprise
+tensor(0.6931472, op=div)
+>>> loss.backward()
+>>> x.grad
+tensor([[ 0.5, -0.5]])
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..dispatch import Op
+from ..tensor import Tensor, apply
+from .checks import check_dtypes
+from .shaping import squeeze, unsqueeze
+from .softmax import log_softmax
+
+Array = np.ndarray
+
+
+# --------------------------------------------------------------------------- shapes
+
+
+def check_arguments(op: str, x: Tensor, target: Any, weight: Tensor | None, reduction: str) -> None:
+    """What both losses expect of their arguments, whatever kind of target."""
+    check_dtypes(op, input=x, weight=weight)
+    if not isinstance(target, Tensor):
+        raise TypeError(f"{op}: target must be a nanoconv Tensor, got {type(target).__name__}")
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"{op}: reduction={reduction!r}, expected 'mean', 'sum' or 'none'")
+    if x.ndim == 0 or classes(x) == 0:
+        raise ValueError(f"{op}: input has shape {list(x.shape)}, expected (N, C, …) with C > 0")
+    if weight is not None and weight.shape != (classes(x),):
+        raise ValueError(
+            f"{op}: weight has shape {list(weight.shape)}, expected one for each of the "
+            f"{classes(x)} classes"
+        )
+    if weight is not None and weight.requires_grad:
+        raise ValueError(f"{op}: weight must not require a gradient, there is none")
+
+
+def check_classes(op: str, x: Tensor, target: Tensor, ignore_index: int) -> None:
+    """`target` is one class of `x` for each example, or `ignore_index`."""
+    if target.dtype.kind not in "iu":
+        raise TypeError(f"{op}: target is {target.dtype}, expected integers: the right classes")
+    shape = x.shape[:1] + x.shape[2:] if x.ndim > 1 else ()
+    if target.shape != shape:
+        raise ValueError(
+            f"{op}: target has shape {list(target.shape)}, expected {list(shape)} "
+            f"for input {list(x.shape)}"
+        )
+    t = target._data
+    wrong = t[((t < 0) | (t >= classes(x))) & (t != ignore_index)]
+    if wrong.size:
+        raise ValueError(f"{op}: target {wrong[0]} is not one of the {classes(x)} classes")
+
+
+def classes(x: Tensor) -> int:
+    return x.shape[1] if x.ndim > 1 else x.shape[0]
+
+
+# --------------------------------------------------------------------------- the NumPy reference
+
+
+def class_weights(x: Array, w: Array | None) -> Array:
+    """(C,)"""
+    return np.ones(x.shape[1], x.dtype) if w is None else w
+
+
+def nll_forward(x: Array, t: Array, w: Array | None, ignore_index: int, smoothing: float) -> Array:
+    w, ignored = class_weights(x, w), t == ignore_index  # (C,), (N, …)
+    right = np.where(ignored, 0, t)
+    loss = -w[right] * np.take_along_axis(x, right[:, None], 1)[:, 0]  # (N, …)
+    if smoothing:
+        every = np.moveaxis(x, 1, -1) @ w  # (N, …)
+        loss = (1 - smoothing) * loss - smoothing / len(w) * every
+    return np.where(ignored, 0, loss)
+
+
+def nll_backward(
+    dloss: Array, x: Array, t: Array, w: Array | None, ignore_index: int, smoothing: float
+) -> Array:
+    w, ignored = class_weights(x, w), t == ignore_index
+    right = np.where(ignored, 0, t)
+    dloss = np.where(ignored, 0, -dloss)  # (N, …)
+    dx = np.multiply.outer(dloss, smoothing / len(w) * w)  # (N, …, C)
+    dx = np.moveaxis(dx, -1, 1)  # (N, C, …)
+    at_right = np.take_along_axis(dx, right[:, None], 1)
+    at_right += ((1 - smoothing) * w[right] * dloss)[:, None]
+    np.put_along_axis(dx, right[:, None], at_right, 1)
+    return dx
+
+
+NLL_LOSS = Op(
+    "nll_loss",
+    forward=nll_forward,
+    vjp=lambda dy, y, x, t, w, **attrs: nll_backward(dy, x, t, w, **attrs),
+    keeps="12",
+)
+
+
+# --------------------------------------------------------------------------- the public functions
+
+
+def of_classes(
+    op: str,
+    x: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    reduction: str,
+    smoothing: float = 0.0,
+) -> Tensor:
+    """The loss of log-probabilities x, the right classes given."""
+    check_classes(op, x, target, ignore_index)
+    w, t = class_weights(x._data, None) if weight is None else weight._data, target._data
+    total = float(w[t[t != ignore_index]].sum(dtype=np.float64))
+    if x.ndim > 1:
+        losses = apply(NLL_LOSS, x, target, weight, ignore_index=ignore_index, smoothing=smoothing)
+        return reduced(losses, reduction, total)
+    x, target = unsqueeze(x, 0), unsqueeze(target, 0)
+    losses = apply(NLL_LOSS, x, target, weight, ignore_index=ignore_index, smoothing=smoothing)
+    return reduced(squeeze(losses, 0), reduction, total)
+
+
+def reduced(losses: Tensor, reduction: str, total: float) -> Tensor:
+    if reduction == "none":
+        return losses
+    return losses.sum() if reduction == "sum" else losses.sum() / total
+
+
+def nll_loss(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+) -> Tensor:
+    """The mean surprise −w[t]·x[t] of log-probabilities `input` (N, C, …) at the classes `target`.
+
+    As torch.nn.functional.nll_loss, without its deprecated arguments. The mean over no example is
+    NaN. ValueError where shapes do not fit or a target is no class.
+    """
+    check_arguments("nll_loss", input, target, weight, reduction)
+    return of_classes("nll_loss", input, target, weight, ignore_index, reduction)
+
+
+def cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """The mean surprise of the scores `input` (N, C, …) at `target`, classes or probabilities.
+
+    As torch.nn.functional.cross_entropy, without its deprecated arguments. Integers (N, …) are
+    classes, floats (N, C, …) probabilities, which do not go with `ignore_index`. The mean over no
+    example is NaN. ValueError where shapes do not fit or a target is no class.
+    """
+    check_arguments("cross_entropy", input, target, weight, reduction)
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"cross_entropy: label_smoothing={label_smoothing!r}, expected 0 to 1")
+    if target.dtype.kind == "f":
+        check_probabilities(input, target, ignore_index)
+    else:
+        check_classes("cross_entropy", input, target, ignore_index)
+    z = log_softmax(input, 1 if input.ndim > 1 else 0)
+    if target.dtype.kind != "f":
+        return of_classes(
+            "cross_entropy", z, target, weight, ignore_index, reduction, label_smoothing
+        )
+    q = target
+    if label_smoothing:
+        q = q * (1 - label_smoothing) + label_smoothing / classes(input)
+    if weight is not None:
+        q = q * weight.reshape(-1, *(1,) * (input.ndim - 2))
+    losses = -(z * q).sum(1 if input.ndim > 1 else 0)
+    return reduced(losses, reduction, losses.numel())
+
+
+def check_probabilities(x: Tensor, target: Tensor, ignore_index: int) -> None:
+    check_dtypes("cross_entropy", input=x, target=target)
+    if target.shape != x.shape:
+        raise ValueError(
+            f"cross_entropy: target has shape {list(target.shape)}, expected probabilities "
+            f"{list(x.shape)} as the input, or integers"
+        )
+    if ignore_index >= 0:
+        raise ValueError(
+            f"cross_entropy: ignore_index={ignore_index} does not go with probabilities as target"
+        )

@@ -1,0 +1,441 @@
+"""Pooling: the maximum, or the mean, of each window of each channel.
+
+    max    y[n,c,i,j] = max_{u,v} x[n, c, i·s + u·d − p, j·s + v·d − p]      over taps in the image
+    mean   y[n,c,i,j] = scale[i,j] · Σ_{h in rows(i), w in cols(j)} x[n,c,h,w]
+
+with the letters of `conv2d`: n image, c channel, (i, j) output pixel, (u, v) tap, stride s, padding
+p, dilation d. There are three averages, and they differ only in their windows and scale:
+
+    avg_pool2d            rows(i) = i·s − p … i·s − p + KH, cut off at the image's border;
+                          scale = 1 / the window's area, with its padding or without
+    adaptive_avg_pool2d   rows(i) = ⌊i·H/OH⌋ … ⌈(i+1)·H/OH⌉: any image to OH×OW; scale = 1 / area
+    global_avg_pool2d     the window is the whole image: OH = OW = 1
+
+    shapes    x (N, C, H, W)   y (N, C, OH, OW)
+              OH = ⌊(H + 2p − d·(KH − 1) − 1) / s⌋ + 1;  ceil_mode rounds up, so that a window may
+              hang over, but none starts behind the image
+    cost      N·C·OH·OW · KH·KW comparisons or additions
+
+A maximum passes its gradient on to the pixel that it came from, a mean to all its pixels alike:
+
+    max    dx[n,c,h,w] = Σ_{i,j: the maximum of (i,j) is at (h,w)} dy[n,c,i,j]
+    mean   dx[n,c,h,w] = Σ_{i,j: h in rows(i), w in cols(j)} scale[i,j] · dy[n,c,i,j]
+
+Of equal maxima the first one, in reading order, takes all; a NaN is taken for larger than any
+number, and a later NaN for larger than an earlier one, as in PyTorch.
+
+Papers: LeCun et al., Gradient-Based Learning Applied to Document Recognition, Proc. IEEE 86, 1998
+(mean); Riesenhuber, Poggio, Nature Neuroscience 2, 1999 (maximum); Lin et al., Network in Network,
+arXiv 1312.4400 (global).
+
+>>> import nanoconv as nc
+>>> x = nc.tensor([[[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]]], requires_grad=True)
+>>> y, index = nc.functional.max_pool2d(x, 2, stride=1, return_indices=True)
+>>> y.tolist(), index.tolist()  # 5 is pixel 1·3 + 1 of the image, 6 pixel 1·3 + 2
+([[[[5.0, 6.0]]]], [[[[4, 5]]]])
+>>> nc.functional.avg_pool2d(x, 2, stride=1).tolist()
+[[[[3.0, 4.0]]]]
+>>> y.sum().backward()
+>>> x.grad.tolist()
+[[[[0.0, 0.0, 0.0], [0.0, 1.0, 1.0]]]]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from ..dispatch import Body, Kernel, Ladder, Op, empty, is_channels_last
+from ..tensor import Tensor, apply
+from .checks import batched, check_dtypes
+from .geometry import Geometry, extent, pair
+
+Array = np.ndarray
+
+
+# --------------------------------------------------------------------------- shapes
+
+
+def pool2d_shape(
+    op: str,
+    x: tuple[int, ...],
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+) -> Geometry:
+    """Check that the windows fit into x (N, C, H, W); returns every size of the equation."""
+    kernel = pair(op, "kernel_size", kernel_size, 1)
+    strides = kernel if stride is None else pair(op, "stride", stride, 1)
+    paddings, dilations = pair(op, "padding", padding, 0), pair(op, "dilation", dilation, 1)
+    return _pool_geometry(op, x, kernel, strides, paddings, dilations, bool(ceil_mode))
+
+
+@lru_cache(maxsize=4096)
+def _pool_geometry(
+    op: str,
+    x: tuple[int, ...],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+    ceil_mode: bool,
+) -> Geometry:
+    (N, C, H, W), (KH, KW), (sh, sw), (ph, pw), (dh, dw) = x, kernel, stride, padding, dilation
+    OH = pooled_size(op, "height", H, KH, sh, ph, dh, ceil_mode)
+    OW = pooled_size(op, "width", W, KW, sw, pw, dw, ceil_mode)
+    return Geometry(N, C, H, W, C, OH, OW, KH, KW, sh, sw, ph, ph, pw, pw, dh, dw)
+
+
+def pooled_size(
+    op: str, axis: str, size: int, kernel: int, stride: int, pad: int, dilation: int, ceil: bool
+) -> int:
+    """OH (or OW): the number of windows along one axis."""
+    if 2 * pad > kernel:
+        raise ValueError(f"{op}: padding={pad} must be at most half of kernel_size={kernel}")
+    room = size + 2 * pad - extent(kernel, dilation)  # how far a window can move
+    out = (-(-room // stride) if ceil else room // stride) + 1
+    if ceil and (out - 1) * stride >= size + pad:
+        out -= 1  # this one would start behind the image
+    if size < 1 or out < 1:
+        raise ValueError(
+            f"{op}: a window of {extent(kernel, dilation)} pixels (kernel {kernel}, dilation "
+            f"{dilation}) does not fit into the input's {axis} {size} padded by {pad} and {pad}"
+        )
+    first = np.arange(out) * stride - pad  # where each window reads its first pixel
+    first += np.maximum(-(first // dilation), 0) * dilation
+    if np.any(first >= size):
+        raise ValueError(
+            f"{op}: with dilation={dilation} and padding={pad}, a window steps over the whole "
+            f"{axis} {size} of the input"
+        )
+    return out
+
+
+@dataclass(frozen=True, eq=False)
+class Means:
+    """The windows of a mean: output (i, j) sees the rows rows[i,0] ≤ h < rows[i,1]; columns alike."""
+
+    H: int
+    W: int
+    rows: Array  # (OH, 2)
+    cols: Array  # (OW, 2)
+    area: Array  # (OH, OW): what the sum over the window is divided by
+
+    def scale(self, dtype: np.dtype) -> Array:
+        return (1 / self.area).astype(dtype)
+
+
+@lru_cache(maxsize=4096)
+def average_means(geo: Geometry, count_include_pad: bool, divisor_override: int | None) -> Means:
+    """The windows of avg_pool2d, cut off at the image's border."""
+    start_h, start_w = np.arange(geo.OH) * geo.sh - geo.pt, np.arange(geo.OW) * geo.sw - geo.pl
+    rows = np.stack([start_h, np.minimum(start_h + geo.KH, geo.H + geo.pb)], 1)  # with padding
+    cols = np.stack([start_w, np.minimum(start_w + geo.KW, geo.W + geo.pr)], 1)
+    inside_rows, inside_cols = np.clip(rows, 0, geo.H), np.clip(cols, 0, geo.W)
+    counted = (rows, cols) if count_include_pad else (inside_rows, inside_cols)
+    area = np.outer(*(np.diff(spans)[:, 0].astype(np.float64) for spans in counted))
+    if divisor_override is not None:
+        area[...] = divisor_override
+    return Means(geo.H, geo.W, inside_rows, inside_cols, area)
+
+
+@lru_cache(maxsize=4096)
+def adaptive_means(H: int, W: int, OH: int, OW: int) -> Means:
+    """The windows of adaptive_avg_pool2d: together they cover the image, and may overlap by one."""
+    rows, cols = (
+        np.stack([np.arange(out) * size // out, -(-np.arange(1, out + 1) * size // out)], 1)
+        for size, out in ((H, OH), (W, OW))
+    )
+    area = np.outer(*(np.diff(spans)[:, 0].astype(np.float64) for spans in (rows, cols)))
+    return Means(H, W, rows, cols, area)
+
+
+# --------------------------------------------------------------------------- the literal loops
+
+
+def max_pool2d_loops(y, index, x, sizes):
+    N, C, H, W, OH, OW, KH, KW, sh, sw, pt, pl, dh, dw = sizes
+    for n in range(N):
+        for c in range(C):
+            for i in range(OH):
+                for j in range(OW):
+                    best = -1
+                    for u in range(KH):
+                        for v in range(KW):
+                            h = i * sh + u * dh - pt
+                            q = j * sw + v * dw - pl
+                            if 0 <= h < H and 0 <= q < W:
+                                value = x[n, c, h, q]
+                                if best < 0 or value > y[n, c, i, j] or value != value:
+                                    y[n, c, i, j] = value
+                                    best = h * W + q
+                    index[n, c, i, j] = best
+
+
+def max_pool2d_backward_loops(dx, dy, index, sizes):
+    N, C, H, W, OH, OW, KH, KW, sh, sw, pt, pl, dh, dw = sizes
+    dx[...] = 0
+    for n in range(N):
+        for c in range(C):
+            for i in range(OH):
+                for j in range(OW):
+                    k = index[n, c, i, j]
+                    dx[n, c, k // W, k % W] += dy[n, c, i, j]
+
+
+def window_mean_loops(y, x, rows, cols, scale, sizes):
+    N, C, H, W, OH, OW = sizes
+    for n in range(N):
+        for c in range(C):
+            for i in range(OH):
+                for j in range(OW):
+                    total = 0.0
+                    for h in range(rows[i, 0], rows[i, 1]):
+                        for w in range(cols[j, 0], cols[j, 1]):
+                            total += x[n, c, h, w]
+                    y[n, c, i, j] = scale[i, j] * total
+
+
+def window_mean_backward_loops(dx, dy, rows, cols, scale, sizes):
+    N, C, H, W, OH, OW = sizes
+    dx[...] = 0
+    for n in range(N):
+        for c in range(C):
+            for i in range(OH):
+                for j in range(OW):
+                    for h in range(rows[i, 0], rows[i, 1]):
+                        for w in range(cols[j, 0], cols[j, 1]):
+                            dx[n, c, h, w] += scale[i, j] * dy[n, c, i, j]
+
+
+# --------------------------------------------------------------------------- the NumPy reference
+
+
+def max_pool2d_forward(x: Array, geo: Geometry) -> tuple[Array, Array]:
+    xp = geo.padded(x)
+    y = empty(geo.y_shape, x.dtype, is_channels_last(x))
+    index = np.full_like(y, -1, np.int64)  # h·W + w of the maximum so far
+    for u, v in geo.taps():
+        h = np.arange(geo.OH)[:, None] * geo.sh + u * geo.dh - geo.pt  # (OH, 1)
+        w = np.arange(geo.OW) * geo.sw + v * geo.dw - geo.pl  # (OW,)
+        seen = xp[geo.tap(u, v)]  # (N, C, OH, OW)
+        better = (index < 0) | (seen > y) | np.isnan(seen)
+        better &= (h >= 0) & (h < geo.H) & (w >= 0) & (w < geo.W)
+        np.copyto(y, seen, where=better)
+        np.copyto(index, h * geo.W + w, where=better)
+    return y, index
+
+
+def max_pool2d_backward(dy: Array, index: Array, geo: Geometry) -> Array:
+    dx = np.zeros((geo.N, geo.C, geo.H * geo.W), dy.dtype)
+    n, c = np.ogrid[: geo.N, : geo.C]
+    pixels = index.reshape(geo.N, geo.C, geo.OH * geo.OW)
+    np.add.at(dx, (n[..., None], c[..., None], pixels), dy.reshape(pixels.shape))
+    return dx.reshape(geo.x_shape)
+
+
+def window_mean_forward(x: Array, means: Means) -> Array:
+    (N, C, _, W), (OH, OW) = x.shape, means.area.shape
+    sums = empty((N, C, OH, W), x.dtype)
+    for i, (start, stop) in enumerate(means.rows):
+        sums[:, :, i] = x[:, :, start:stop].sum(2)
+    y = empty((N, C, OH, OW), x.dtype, is_channels_last(x))
+    for j, (start, stop) in enumerate(means.cols):
+        y[..., j] = sums[..., start:stop].sum(3)
+    y *= means.scale(x.dtype)
+    return y
+
+
+def window_mean_backward(dy: Array, means: Means) -> Array:
+    N, C, OH, OW = dy.shape
+    scaled = dy * means.scale(dy.dtype)
+    sums = np.zeros((N, C, OH, means.W), dy.dtype)
+    for j, (start, stop) in enumerate(means.cols):
+        sums[..., start:stop] += scaled[..., j, None]
+    dx = np.zeros((N, C, means.H, means.W), dy.dtype)
+    for i, (start, stop) in enumerate(means.rows):
+        dx[:, :, start:stop] += sums[:, :, i, None]
+    return dx
+
+
+# --------------------------------------------------------------------------- the ladder
+
+
+def call_max(body: Body, x: Array, geo: Geometry) -> tuple[Array, Array]:
+    y, index = body.empty(geo.y_shape, x.dtype), body.empty(geo.y_shape, np.int64)
+    body(body.image(y), body.image(index), body.image(x), sizes=geo.pool_sizes)
+    return y, index
+
+
+def call_max_backward(body: Body, dy: Array, index: Array, geo: Geometry) -> Array:
+    dx = body.empty(geo.x_shape, dy.dtype)
+    body(body.image(dx), body.image(dy), body.image(index), sizes=geo.pool_sizes)
+    return dx
+
+
+def call_mean(body: Body, x: Array, means: Means) -> Array:
+    y = body.empty((*x.shape[:2], *means.area.shape), x.dtype)
+    windows, sizes = (means.rows, means.cols, means.scale(x.dtype)), (*x.shape, *y.shape[2:])
+    body(body.image(y), body.image(x), *windows, sizes=sizes)
+    return y
+
+
+def call_mean_backward(body: Body, dy: Array, means: Means) -> Array:
+    dx = body.empty((*dy.shape[:2], means.H, means.W), dy.dtype)
+    windows, sizes = (means.rows, means.cols, means.scale(dy.dtype)), (*dx.shape, *dy.shape[2:])
+    body(body.image(dx), body.image(dy), *windows, sizes=sizes)
+    return dx
+
+
+MAX = Ladder(
+    "max_pool2d.forward",
+    reference=max_pool2d_forward,
+    kernels=[
+        Kernel("cython.direct", "pool_cy:max_pool_f32"),
+        Kernel("numba.direct", "pool_nb:max_pool_f32"),
+        Kernel("numba.loops", "jit", auto=False),
+    ],
+    call=call_max,
+    loops=max_pool2d_loops,
+)
+MAX_BACKWARD = Ladder(
+    "max_pool2d.backward",
+    reference=max_pool2d_backward,
+    kernels=[
+        Kernel("cython.direct", "pool_cy:max_pool_backward_f32"),
+        Kernel("numba.direct", "pool_nb:max_pool_backward_f32"),
+        Kernel("numba.loops", "jit", auto=False),
+    ],
+    call=call_max_backward,
+    loops=max_pool2d_backward_loops,
+)
+MEAN = Ladder(
+    "window_mean.forward",
+    reference=window_mean_forward,
+    kernels=[
+        Kernel("cython.direct", "pool_cy:window_mean_f32"),
+        Kernel("numba.direct", "pool_nb:window_mean_f32"),
+        Kernel("numba.loops", "jit", auto=False),
+    ],
+    call=call_mean,
+    loops=window_mean_loops,
+)
+MEAN_BACKWARD = Ladder(
+    "window_mean.backward",
+    reference=window_mean_backward,
+    kernels=[
+        Kernel("cython.direct", "pool_cy:window_mean_backward_f32"),
+        Kernel("numba.direct", "pool_nb:window_mean_backward_f32"),
+        Kernel("numba.loops", "jit", auto=False),
+    ],
+    call=call_mean_backward,
+    loops=window_mean_backward_loops,
+)
+MAX_POOL2D = Op(
+    "max_pool2d",
+    forward=lambda x, geo: MAX(x, geo),
+    vjp=lambda dy, y_and_index, x, geo: MAX_BACKWARD(dy, y_and_index[1], geo),
+    keeps="",
+)
+AVG_POOL2D = Op(
+    "avg_pool2d",
+    forward=lambda x, **windows: MEAN(x, average_means(**windows)),
+    vjp=lambda dy, y, x, **windows: MEAN_BACKWARD(dy, average_means(**windows)),
+    keeps="",
+)
+ADAPTIVE_AVG_POOL2D = Op(
+    "adaptive_avg_pool2d",
+    forward=lambda x, **windows: MEAN(x, adaptive_means(**windows)),
+    vjp=lambda dy, y, x, **windows: MEAN_BACKWARD(dy, adaptive_means(**windows)),
+    keeps="",
+)
+
+
+# --------------------------------------------------------------------------- the public functions
+
+
+def max_pool2d(
+    input: Tensor,
+    kernel_size: int | tuple[int, int],
+    stride: int | tuple[int, int] | None = None,
+    padding: int | tuple[int, int] = 0,
+    dilation: int | tuple[int, int] = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """The maximum of every window of `input` (N, C, H, W) or (C, H, W).
+
+    As torch.nn.functional.max_pool2d; the stride is the kernel's size if not given. With
+    `return_indices` also the position h·W + w of each maximum in its image. ValueError where a
+    window does not fit, or sees nothing but padding (as it may with a dilation).
+    """
+    x, unbatch = batched("max_pool2d", input, 4)
+    check_dtypes("max_pool2d", input=x)
+    geo = pool2d_shape("max_pool2d", x.shape, kernel_size, stride, padding, dilation, ceil_mode)
+    y, index = apply(MAX_POOL2D, x, geo=geo)
+    return (unbatch(y), unbatch(Tensor(index))) if return_indices else unbatch(y)
+
+
+def avg_pool2d(
+    input: Tensor,
+    kernel_size: int | tuple[int, int],
+    stride: int | tuple[int, int] | None = None,
+    padding: int | tuple[int, int] = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
+    """The mean of every window of `input` (N, C, H, W) or (C, H, W).
+
+    As torch.nn.functional.avg_pool2d; the stride is the kernel's size if not given. Padding counts
+    as zeros, or not at all unless `count_include_pad`; `divisor_override` replaces the count.
+    ValueError where a window does not fit or the divisor is 0.
+    """
+    x, unbatch = batched("avg_pool2d", input, 4)
+    check_dtypes("avg_pool2d", input=x)
+    geo = pool2d_shape("avg_pool2d", x.shape, kernel_size, stride, padding, 1, ceil_mode)
+    if divisor_override is not None and (
+        not isinstance(divisor_override, int) or divisor_override == 0
+    ):
+        raise ValueError(
+            f"avg_pool2d: divisor_override={divisor_override!r}, expected an integer other than 0"
+        )
+    y = apply(
+        AVG_POOL2D,
+        x,
+        geo=geo,
+        count_include_pad=bool(count_include_pad),
+        divisor_override=divisor_override,
+    )
+    return unbatch(y)
+
+
+def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
+    """`input` (N, C, H, W) or (C, H, W) averaged down, or repeated, to `output_size`.
+
+    As torch.nn.functional.adaptive_avg_pool2d: an int or a pair, whose None keeps that axis.
+    ValueError for a negative size or an image without pixels.
+    """
+    x, unbatch = batched("adaptive_avg_pool2d", input, 4)
+    check_dtypes("adaptive_avg_pool2d", input=x)
+    H, W = x.shape[2:]
+    wanted = output_size if isinstance(output_size, (tuple, list)) else (output_size,) * 2
+    if len(wanted) == 2:
+        wanted = tuple(size if k is None else k for k, size in zip(wanted, (H, W), strict=True))
+    OH, OW = pair("adaptive_avg_pool2d", "output_size", wanted, 0)
+    if 0 in (H, W):
+        raise ValueError(f"adaptive_avg_pool2d: input {list(input.shape)} has no pixels")
+    return unbatch(apply(ADAPTIVE_AVG_POOL2D, x, H=H, W=W, OH=OH, OW=OW))
+
+
+def global_avg_pool2d(input: Tensor) -> Tensor:
+    """The mean of every channel of `input` (N, C, H, W) or (C, H, W): gives (N, C, 1, 1).
+
+    What adaptive_avg_pool2d gives for output_size 1; it ends nearly every convolutional network.
+    """
+    return adaptive_avg_pool2d(input, 1)

@@ -57,4 +57,6 @@ def batched(op: str, input: Tensor, ndim: int) -> tuple[Tensor, Callable[[Tensor
         return input, lambda y: y
     if input.ndim == ndim - 1:
         return unsqueeze(input, 0), lambda y: squeeze(y, 0)
-    raise ValueError(f"{op}: input has shape {list(input.shape)}, expected {ndim - 1} or {ndim} axes")
+    raise ValueError(
+        f"{op}: input has shape {list(input.shape)}, expected {ndim - 1} or {ndim} axes"
+    )

@@ -46,8 +46,8 @@ import numpy as np
 from ..dispatch import Body, Kernel, Ladder, Op, empty
 from ..tensor import Tensor, apply
 from . import depthwise_conv2d as depthwise
-from .geometry import Geometry, conv_geometry
 from .checks import batched, check_bias, check_dtypes, check_groups
+from .geometry import Geometry, conv_geometry
 
 Array = np.ndarray
 

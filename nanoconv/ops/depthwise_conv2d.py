@@ -153,13 +153,10 @@ def taps_first(w: Array) -> Array:
     return np.ascontiguousarray(w[:, 0].transpose(1, 2, 0))
 
 
-def bias_or_zeros(b: Array | None, geo: Geometry, dtype: np.dtype) -> Array:
-    return np.zeros(geo.O, dtype) if b is None else np.ascontiguousarray(b)
-
-
 def call_forward(body: Body, x: Array, w: Array, b: Array | None, geo: Geometry) -> Array:
     y = body.empty(geo.y_shape, x.dtype)
-    body(body.image(y), body.image(x), taps_first(w), bias_or_zeros(b, geo, x.dtype), sizes=geo.sizes)
+    b = np.zeros(geo.O, x.dtype) if b is None else np.ascontiguousarray(b)
+    body(body.image(y), body.image(x), taps_first(w), b, sizes=geo.sizes)
     return y
 
 

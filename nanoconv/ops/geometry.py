@@ -102,7 +102,7 @@ class Geometry:
     C: int  # input channels
     H: int  # input height
     W: int  # input width
-    O: int  # output channels  # noqa: E741
+    O: int  # output channels
     OH: int
     OW: int
     KH: int
@@ -198,7 +198,7 @@ def _conv_geometry(
     groups: int,
 ) -> Geometry:
     N, C, H, W = x_shape
-    O, _, KH, KW = w_shape  # noqa: E741
+    O, _, KH, KW = w_shape
     pt, pb, pl, pr = four_sides(op, padding, (H, W), (KH, KW), stride, dilation)
     OH = output_size(op, "height", H, pt, pb, KH, stride[0], dilation[0])
     OW = output_size(op, "width", W, pl, pr, KW, stride[1], dilation[1])

@@ -13,6 +13,7 @@ reference is the last rung and always applies. Bodies are named by strings such 
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -53,6 +54,21 @@ def nhwc(x: Array) -> Array:
 def nchw(x: Array) -> Array:
     """NHWC back to logical NCHW: always a view."""
     return x.transpose(0, 3, 1, 2)
+
+
+def rows(x: Array) -> Array:
+    """Logical (N, C, …) to a C-contiguous matrix, one row of C channels per pixel of any image.
+
+    A view if the channel is the last axis in memory already, else a copy.
+    """
+    pixels = math.prod(x.shape[:1] + x.shape[2:])
+    return np.ascontiguousarray(np.moveaxis(x, 1, -1)).reshape(pixels, x.shape[1])
+
+
+def unrows(matrix: Array, shape: Sequence[int]) -> Array:
+    """A matrix of `rows` back to logical `shape` (N, C, …): always a view."""
+    N, C, *pixels = shape
+    return np.moveaxis(matrix.reshape(N, *pixels, C), -1, 1)
 
 
 def is_channels_last(x: Array) -> bool:

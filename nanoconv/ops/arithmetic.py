@@ -53,7 +53,7 @@ def floating(op: str, input: Tensor) -> Tensor:
     return input
 
 
-def only(mask: Array, dy: Array) -> Array:
+def only(mask: Array | np.bool_, dy: Array) -> Array:
     """dy where the mask is true, 0 elsewhere."""
     return np.where(mask, dy, dy.dtype.type(0))
 
@@ -161,8 +161,8 @@ def _clamp(x: Array, low: Array | None, high: Array | None) -> Array:
 
 
 def _unclamped(dy: Array, y: None, x: Array, low: Array | None, high: Array | None) -> Array:
-    inside = True if low is None else x >= low
-    return only(inside if high is None else inside & (x <= high), dy)
+    above = np.bool_(True) if low is None else x >= low
+    return only(above if high is None else above & (x <= high), dy)
 
 
 MAXIMUM = Op(
@@ -366,16 +366,7 @@ def _unless_foreign(compare: Callable) -> Callable:
     return lambda self, o: compare(self, o) if isinstance(o, known) else NotImplemented
 
 
-for _name, _function, _ufunc in (
-    ("add", add, np.add),
-    ("sub", sub, np.subtract),
-    ("mul", mul, np.multiply),
-    ("truediv", div, np.divide),
-):
-    setattr(Tensor, f"__{_name}__", _function)
-    setattr(Tensor, f"__r{_name}__", _reflected(_function))
-    setattr(Tensor, f"__i{_name}__", _in_place(_function, _ufunc))
-for _name, _function in {
+OPERATORS: dict[str, Callable] = {
     "__pow__": pow,
     "__rpow__": _reflected(pow),
     "__matmul__": matmul,
@@ -393,5 +384,15 @@ for _name, _function in {
     "__xor__": logical_xor,
     "__invert__": logical_not,
     "where": lambda self, condition, other: where(condition, self, other),
-}.items():
-    setattr(Tensor, _name, _function)
+}
+for _name, _function, _ufunc in (
+    ("add", add, np.add),
+    ("sub", sub, np.subtract),
+    ("mul", mul, np.multiply),
+    ("truediv", div, np.divide),
+):
+    OPERATORS[f"__{_name}__"] = _function
+    OPERATORS[f"__r{_name}__"] = _reflected(_function)
+    OPERATORS[f"__i{_name}__"] = _in_place(_function, _ufunc)
+for _name, _operator in OPERATORS.items():
+    setattr(Tensor, _name, _operator)

@@ -11,7 +11,7 @@ while a maximum passes dy on to the element that it chose. The reduced axes stay
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,7 +39,7 @@ def restore(y: Array, dim: tuple[int, ...], keepdim: bool) -> Array:
 # --------------------------------------------------------------------------- sums and means
 
 
-def _sum(x: Array, dim: tuple[int, ...], keepdim: bool) -> Array:
+def _sum(x: Array, dim: tuple[int, ...], keepdim: bool) -> Any:
     dtype = x.dtype if x.dtype.kind == "f" else np.int64
     return np.sum(x, axis=dim, dtype=dtype, keepdims=keepdim)
 
@@ -165,25 +165,27 @@ def _ties_or_nans(dy: Array, y: Array, x: Array) -> Array:
     return _shared(dy, (x == y) | (np.isnan(x) & np.isnan(y)), tuple(range(x.ndim)))
 
 
-def _chosen(
-    dy: Array, y: tuple[None, Array], x: Array, dim: int, keepdim: bool, largest: bool
-) -> Array:
+def _choose(argument: Callable) -> Callable:
+    def forward(x: Array, dim: int, keepdim: bool) -> tuple[Array, Array]:
+        index = argument(x, axis=dim, keepdims=True)
+        values = np.take_along_axis(x, index, dim)
+        return (values, index) if keepdim else (values.squeeze(dim), index.squeeze(dim))
+
+    return forward
+
+
+def _to_chosen(dy: Array, y: tuple[None, Array], x: Array, dim: int, keepdim: bool) -> Array:
     dx = np.zeros_like(dy, shape=x.shape)
     np.put_along_axis(dx, restore(y[1], (dim,), keepdim), restore(dy, (dim,), keepdim), dim)
     return dx
-
-
-def _choose(x: Array, dim: int, keepdim: bool, largest: bool) -> tuple[Array, Array]:
-    index = (np.argmax if largest else np.argmin)(x, axis=dim, keepdims=True)
-    values = np.take_along_axis(x, index, dim)
-    return (values, index) if keepdim else (values.squeeze(dim), index.squeeze(dim))
 
 
 AMAX = Op("amax", lambda x, dim, keepdim: np.max(x, axis=dim, keepdims=keepdim), _ties, keeps="xy")
 AMIN = Op("amin", lambda x, dim, keepdim: np.min(x, axis=dim, keepdims=keepdim), _ties, keeps="xy")
 MAX = Op("max", np.max, _ties_or_nans, keeps="xy")
 MIN = Op("min", np.min, _ties_or_nans, keeps="xy")
-CHOOSE = Op("max_or_min_along", _choose, _chosen, keeps="")
+MAX_ALONG = Op("max_along", _choose(np.argmax), _to_chosen, keeps="")
+MIN_ALONG = Op("min_along", _choose(np.argmin), _to_chosen, keeps="")
 ARGMAX = Op("argmax", lambda x, dim, keepdim: np.argmax(x, axis=dim, keepdims=keepdim), None, "")
 ARGMIN = Op("argmin", lambda x, dim, keepdim: np.argmin(x, axis=dim, keepdims=keepdim), None, "")
 
@@ -213,7 +215,7 @@ def amin(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
 
 
 def _max_or_min(
-    op: Op, elementwise: Any, input: Tensor, dim: Any, keepdim: bool, other: Any
+    op: Op, along: Op, elementwise: Callable, input: Tensor, dim: Any, keepdim: bool, other: Any
 ) -> Any:
     if isinstance(dim, Tensor):
         dim, other = None, dim
@@ -226,7 +228,7 @@ def _max_or_min(
     if input.ndim == 0:  # a scalar is its own extreme, at index 0
         return Extremes(apply(op, input), Tensor(np.zeros((), np.int64)))
     _not_empty(op.name, input, (k,))
-    values, index = apply(CHOOSE, input, dim=k, keepdim=keepdim, largest=op is MAX)
+    values, index = apply(along, input, dim=k, keepdim=keepdim)
     return Extremes(values, Tensor(index.copy()))  # the tape needs its index unchanged
 
 
@@ -240,13 +242,13 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = N
     >>> nc.tensor([[1.0, 3.0, 2.0]]).max(dim=1)
     Extremes(values=tensor([3.]), indices=tensor([1]))
     """
-    return _max_or_min(MAX, maximum, input, dim, keepdim, other)
+    return _max_or_min(MAX, MAX_ALONG, maximum, input, dim, keepdim, other)
 
 
 @method
 def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """The smallest element; or along `dim` (values, indices); or the smaller of two tensors."""
-    return _max_or_min(MIN, minimum, input, dim, keepdim, other)
+    return _max_or_min(MIN, MIN_ALONG, minimum, input, dim, keepdim, other)
 
 
 def _argument(op: Op, input: Tensor, dim: int | None, keepdim: bool) -> Tensor:

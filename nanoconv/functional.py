@@ -15,6 +15,7 @@ from .ops.channel_shuffle import channel_shuffle
 from .ops.conv2d import conv2d
 from .ops.depthwise_conv2d import depthwise_conv2d
 from .ops.dropout import dropout
+from .ops.im2col import col2im, im2col
 from .ops.linear import linear
 from .ops.losses import cross_entropy, nll_loss
 from .ops.pool2d import adaptive_avg_pool2d, avg_pool2d, global_avg_pool2d, max_pool2d
@@ -26,6 +27,7 @@ __all__ = [
     "avg_pool2d",
     "batch_norm",
     "channel_shuffle",
+    "col2im",
     "conv2d",
     "cross_entropy",
     "depthwise_conv2d",
@@ -33,6 +35,7 @@ __all__ = [
     "global_avg_pool2d",
     "hardsigmoid",
     "hardswish",
+    "im2col",
     "leaky_relu",
     "linear",
     "log_softmax",

@@ -4,8 +4,8 @@
     cross_entropy   the same of z = log_softmax(x)          x any scores
 
 n example (and pixel, if every pixel has a class), c one of C classes, t = t[n] the right one, w the
-weight of each class, 1 if not given. With label smoothing, cross_entropy takes the share ε from the right class and
-spreads it over all of them:
+weight of each class, 1 if not given. With label smoothing, cross_entropy takes the share ε from the
+right class and spreads it over all of them:
 
     ℓ[n] = −(1 − ε)·w[t]·z[n,t] − ε/C · Σ_c w[c]·z[n,c]
     L    = Σ_n ℓ[n] / Σ_n w[t[n]]                           reduction "mean"; "sum" has no divisor

@@ -118,7 +118,7 @@ def pooled_size(
 
 @dataclass(frozen=True, eq=False)
 class Means:
-    """The windows of a mean: output (i, j) sees the rows rows[i,0] ≤ h < rows[i,1]; columns alike."""
+    """The windows of a mean: output row i sees the rows rows[i,0] ≤ h < rows[i,1]."""
 
     H: int
     W: int

@@ -159,7 +159,7 @@ def run_torch(
     y, *extra = result if isinstance(result, tuple) else (result,)
     outputs = [y.detach().numpy()]
     if dy is not None:
-        y.backward(torch.from_numpy(dy))
+        y.backward(torch.from_numpy(np.asarray(dy)))
         for name, tensor in zip(arrays, inputs, strict=True):
             if tensor is not None and name not in case.integers:
                 gradient = torch.zeros_like(tensor) if tensor.grad is None else tensor.grad

@@ -15,6 +15,7 @@ from .config import (
     show_config,
     use,
 )
+from .gradcheck import gradcheck
 from .ops.arithmetic import (
     abs,
     add,
@@ -104,6 +105,7 @@ __all__ = [
     "ge",
     "get_backend",
     "get_num_threads",
+    "gradcheck",
     "gt",
     "is_grad_enabled",
     "isa",

@@ -8,9 +8,9 @@ computation of all:
 
     y[n, o, i, j] = b[o] + Σ_k cols[(n,i,j), g, k] · w[o, k],     k = (u, v, c)
 
-Each input pixel is written down up to KH·KW times; that is the price. The channel c is innermost, as
-in channels-last images: all channels of a tap are neighbours in the image and in the row, and one
-copy moves them.
+Each input pixel is written down up to KH·KW times; that is the price. The channel c is innermost,
+as in channels-last images: all channels of a tap are neighbours in the image and in the row, and
+one copy moves them.
 
     shapes    x (N, C, H, W)   cols (N, OH, OW, G, KH, KW, C/G)
     cost      moving N·OH·OW · C·KH·KW numbers
@@ -134,8 +134,7 @@ def col2im_forward(cols: Array, geo: Geometry) -> Array:
 
 def as_matrix(cols: Array, geo: Geometry) -> Array:
     """(N·OH·OW, G, KH, KW, C/G)"""
-    M, (_, _, _, *row) = geo.N * geo.OH * geo.OW, cols.shape
-    return np.ascontiguousarray(cols).reshape(M, *row)
+    return np.ascontiguousarray(cols).reshape(geo.N * geo.OH * geo.OW, *cols.shape[3:])
 
 
 def call_im2col(body: Body, x: Array, geo: Geometry) -> Array:

@@ -248,6 +248,7 @@ def topological_order(root: Node) -> list[Node]:
     return order[::-1]
 
 
+@np.errstate(all="ignore")
 def _backward(root: Tensor, gradient: Array, retain_graph: bool) -> None:
     if root._node is None:
         _accumulate(root, gradient)
@@ -262,9 +263,7 @@ def _backward(root: Tensor, gradient: Array, retain_graph: bool) -> None:
             retained = node.retained() if node.retained else None
             if retained is not None:
                 _accumulate(retained, dy)
-            with np.errstate(all="ignore"):
-                grads = node.gradients(dy)
-            for source, grad in grads:
+            for source, grad in node.gradients(dy):
                 if isinstance(source, Tensor):
                     _accumulate(source, grad)
                 else:  # a value that is used twice gets the sum of both gradients

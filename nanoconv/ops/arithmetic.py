@@ -11,6 +11,7 @@ that it meets. Where a function has a kink, the derivative there is the one that
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -258,7 +259,8 @@ def _matmul_grad_a(dy: Array, y: None, a: Array, b: Array) -> Array:
 def _matmul_grad_b(dy: Array, y: None, a: Array, b: Array) -> Array:
     dy, a, matrix = _as_matrices(dy, a, b)
     if matrix.ndim == 2:  # one product over all batches, in place of a sum of products
-        a, dy = a.reshape(-1, a.shape[-1]), dy.reshape(-1, dy.shape[-1])
+        rows = math.prod(a.shape[:-1])
+        a, dy = a.reshape(rows, a.shape[-1]), dy.reshape(rows, dy.shape[-1])
     db = a.swapaxes(-1, -2) @ dy  # (..., K, N)
     return db[..., 0] if b.ndim == 1 else db
 

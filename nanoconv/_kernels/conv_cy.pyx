@@ -15,6 +15,7 @@ from libc.string cimport memcpy, memset
 
 cdef extern from "gemm.h" nogil:
     const Py_ssize_t PANEL, LANES
+    void copy_floats(float *to, const float *source, Py_ssize_t n)
     Py_ssize_t whole_vectors(Py_ssize_t N)
     Py_ssize_t panel_count(Py_ssize_t N)
     Py_ssize_t panel_begin(Py_ssize_t p, Py_ssize_t N)
@@ -33,12 +34,18 @@ cdef extern from "gemm.h" nogil:
 cdef enum:
     CACHE = 65_536          # floats of a block of columns: 256 KB, half of a common L2 cache
     PIXELS = 128            # output pixels of a block, where nothing speaks for another number
+    BUNDLE = 64             # channels: small groups are handled together, up to so many
     ALIGN = 16              # floats in a cache line
     WORTH_THREADS = 500_000  # multiply-adds: below, starting the threads takes longer
 
 cdef struct Geometry:
     Py_ssize_t N, C, H, W, O, OH, OW, KH, KW, sh, sw, pt, pl, dh, dw, G
     Py_ssize_t Cg, Og       # channels of one group
+
+
+cdef struct Part:
+    # What one task is about: some whole groups, or, of one group, some of its channels.
+    Py_ssize_t g, groups, c, channels
 
 
 cdef Geometry geometry(sizes):
@@ -55,66 +62,88 @@ cdef inline float *aligned(float *p) noexcept nogil:
 # ------------------------------------------------------------------------------ im2col, col2im
 
 
-cdef inline void copy(float *to, const float *source, Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t k
-    if n >= 16:
-        memcpy(to, source, n * sizeof(float))
-    else:                   # a call would take longer
-        for k in range(n):
-            to[k] = source[k]
+cdef inline void copy_each(
+    float *to, Py_ssize_t step, const float *source, Py_ssize_t groups, Py_ssize_t channels
+) noexcept nogil:
+    """to[g·step + c] = source[g, c]."""
+    cdef Py_ssize_t g
+    if channels == 2:           # a length that the compiler knows takes no loop
+        for g in range(groups):
+            copy_floats(to + g * step, source + g * 2, 2)
+    elif channels == 4:
+        for g in range(groups):
+            copy_floats(to + g * step, source + g * 4, 4)
+    else:
+        for g in range(groups):
+            copy_floats(to + g * step, source + g * channels, channels)
 
 
-cdef inline void add(float *to, const float *source, Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t k
-    for k in range(n):
-        to[k] += source[k]
+cdef inline void add_each(
+    float *to, const float *source, Py_ssize_t step, Py_ssize_t groups, Py_ssize_t channels
+) noexcept nogil:
+    """to[g, c] += source[g·step + c]."""
+    cdef Py_ssize_t g, c
+    if channels == 2:
+        for g in range(groups):
+            for c in range(2):
+                to[g * 2 + c] += source[g * step + c]
+    elif channels == 4:
+        for g in range(groups):
+            for c in range(4):
+                to[g * 4 + c] += source[g * step + c]
+    else:
+        for g in range(groups):
+            for c in range(channels):
+                to[g * channels + c] += source[g * step + c]
 
 
 cdef void read_taps(
-    float *cols, const float *x, Geometry *s, Py_ssize_t i, Py_ssize_t j, Py_ssize_t channels,
+    float *cols, Py_ssize_t step, const float *x, Geometry *s, Py_ssize_t i, Py_ssize_t j,
+    Part *of,
 ) noexcept nogil:
-    """cols[u, v, c] = x[i·sh + u·dh − pt, j·sw + v·dw − pl, c], or 0 outside, of one image.
+    """cols[g, u, v, c] = x[i·sh + u·dh − pt, j·sw + v·dw − pl, g, c], or 0 outside, of one image.
 
-    x points to the first of `channels` neighbouring channels.
+    The groups of cols lie `step` floats apart; x points to the first channel of the part.
     """
-    cdef Py_ssize_t u, v, h, w, left, right, w0 = j * s.sw - s.pl
+    cdef Py_ssize_t u, v, h, w, left, right, g, n = of.channels, w0 = j * s.sw - s.pl
+    cdef const float *source
     for u in range(s.KH):
         h = i * s.sh - s.pt + u * s.dh
-        if h < 0 or h >= s.H:
-            memset(cols, 0, s.KW * channels * sizeof(float))
-        elif channels == s.C and s.dw == 1:     # the taps of a row lie side by side
+        source = x + (h * s.W + w0) * s.C
+        if 0 <= h < s.H and n == s.C and s.dw == 1:     # the taps of a row lie side by side
             left = min(max(-w0, 0), s.KW)
             right = max(min(s.W - w0, s.KW), left)
-            memset(cols, 0, left * channels * sizeof(float))
-            if left < right:
-                copy(
-                    cols + left * channels, x + (h * s.W + w0 + left) * s.C,
-                    (right - left) * channels,
-                )
-            memset(cols + right * channels, 0, (s.KW - right) * channels * sizeof(float))
-        else:
-            for v in range(s.KW):
-                w = w0 + v * s.dw
-                if w < 0 or w >= s.W:
-                    memset(cols + v * channels, 0, channels * sizeof(float))
-                else:
-                    copy(cols + v * channels, x + (h * s.W + w) * s.C, channels)
-        cols += s.KW * channels
+            if left > 0:
+                memset(cols, 0, left * n * sizeof(float))
+            copy_floats(cols + left * n, source + left * n, (right - left) * n)
+            if right < s.KW:
+                memset(cols + right * n, 0, (s.KW - right) * n * sizeof(float))
+            cols += s.KW * n
+            continue
+        for v in range(s.KW):
+            w = w0 + v * s.dw
+            if h < 0 or h >= s.H or w < 0 or w >= s.W:
+                for g in range(of.groups):
+                    memset(cols + g * step, 0, n * sizeof(float))
+            else:
+                copy_each(cols, step, source, of.groups, n)
+            source += s.dw * s.C
+            cols += n
 
 
 cdef void add_taps(
-    float *dx, const float *dcols, Geometry *s, Py_ssize_t i, Py_ssize_t j, Py_ssize_t channels,
+    float *dx, const float *dcols, Py_ssize_t step, Geometry *s, Py_ssize_t i, Py_ssize_t j,
+    Part *of,
 ) noexcept nogil:
-    """dx[i·sh + u·dh − pt, j·sw + v·dw − pl, c] += dcols[u, v, c] inside: read_taps transposed."""
+    """dx[i·sh + u·dh − pt, j·sw + v·dw − pl, g, c] += dcols[g, u, v, c]: read_taps transposed."""
     cdef Py_ssize_t u, v, h, w
     for u in range(s.KH):
         h = i * s.sh - s.pt + u * s.dh
-        if 0 <= h < s.H:
-            for v in range(s.KW):
-                w = j * s.sw - s.pl + v * s.dw
-                if 0 <= w < s.W:
-                    add(dx + (h * s.W + w) * s.C, dcols + v * channels, channels)
-        dcols += s.KW * channels
+        for v in range(s.KW):
+            w = j * s.sw - s.pl + v * s.dw
+            if 0 <= h < s.H and 0 <= w < s.W:
+                add_each(dx + (h * s.W + w) * s.C, dcols, step, of.groups, of.channels)
+            dcols += of.channels
 
 
 def im2col_f32(float[:, :, :, :, ::1] cols, const float[:, :, :, ::1] x, sizes, int threads):
@@ -126,7 +155,8 @@ def im2col_f32(float[:, :, :, :, ::1] cols, const float[:, :, :, ::1] x, sizes, 
     why      cols is written once and in order; x is in the cache when its next reader comes
     """
     cdef Geometry s = geometry(sizes)
-    cdef Py_ssize_t K = s.KH * s.KW * s.C, row, j, g
+    cdef Part all = Part(0, s.G, 0, s.Cg)
+    cdef Py_ssize_t K = s.KH * s.KW * s.C, row, j
     if s.N * s.OH * s.OW * K == 0:
         return
     cdef float *out = &cols[0, 0, 0, 0, 0]
@@ -136,12 +166,10 @@ def im2col_f32(float[:, :, :, :, ::1] cols, const float[:, :, :, ::1] x, sizes, 
         use_threads_if=s.N * s.OH * s.OW * K > WORTH_THREADS,
     ):
         for j in range(s.OW):
-            for g in range(s.G):
-                read_taps(
-                    out + (row * s.OW + j) * K + g * (K // s.G),
-                    image + row // s.OH * s.H * s.W * s.C + g * s.Cg,
-                    &s, row % s.OH, j, s.Cg,
-                )
+            read_taps(
+                out + (row * s.OW + j) * K, K // s.G, image + row // s.OH * s.H * s.W * s.C,
+                &s, row % s.OH, j, &all,
+            )
 
 
 def col2im_f32(float[:, :, :, ::1] dx, const float[:, :, :, :, ::1] dcols, sizes, int threads):
@@ -153,7 +181,7 @@ def col2im_f32(float[:, :, :, ::1] dx, const float[:, :, :, :, ::1] dcols, sizes
     why      a thread gathers what belongs to its row, so no two add to the same number
     """
     cdef Geometry s = geometry(sizes)
-    cdef Py_ssize_t K = s.KH * s.KW * s.C, row, h, i, j, g, u, v, w
+    cdef Py_ssize_t K = s.KH * s.KW * s.C, row, h, i, j, u, v, w
     cdef const float *source
     cdef float *to
     if s.N * s.H * s.W * s.C == 0:
@@ -173,13 +201,10 @@ def col2im_f32(float[:, :, :, ::1] dx, const float[:, :, :, :, ::1] dcols, sizes
                 continue
             for j in range(s.OW):
                 source = cols + ((row // s.H * s.OH + i) * s.OW + j) * K + u * s.KW * s.Cg
-                for g in range(s.G):
-                    for v in range(s.KW):
-                        w = j * s.sw - s.pl + v * s.dw
-                        if 0 <= w < s.W:
-                            add(
-                                to + w * s.C + g * s.Cg, source + g * (K // s.G) + v * s.Cg, s.Cg
-                            )
+                for v in range(s.KW):
+                    w = j * s.sw - s.pl + v * s.dw
+                    if 0 <= w < s.W:
+                        add_each(to + w * s.C, source + v * s.Cg, K // s.G, s.G, s.Cg)
 
 
 # ------------------------------------------------------------------------------ weights
@@ -220,33 +245,76 @@ cdef inline bint is_a_view(Geometry *s) noexcept nogil:
 
 
 cdef void read_pixels(
-    float *cols, const float *x, Geometry *s, Py_ssize_t first, Py_ssize_t last, Py_ssize_t c,
-    Py_ssize_t channels,
+    float *cols, Py_ssize_t step, const float *x, Geometry *s, Py_ssize_t first, Py_ssize_t last,
+    Part *of,
 ) noexcept nogil:
-    """The rows first ≤ m < last of cols, for `channels` channels from c on."""
-    cdef Py_ssize_t m, n, i, j, area = s.OH * s.OW
+    """The rows first ≤ m < last of cols, group by group, `step` floats apart."""
+    cdef Py_ssize_t m, n = first // (s.OH * s.OW), i = first // s.OW % s.OH, j = first % s.OW
+    x += n * s.H * s.W * s.C + of.g * s.Cg + of.c
     for m in range(first, last):
-        n = m // area
-        i = m % area // s.OW
-        j = m % s.OW
-        read_taps(cols, x + n * s.H * s.W * s.C + c, s, i, j, channels)
-        cols += s.KH * s.KW * channels
+        read_taps(cols, step, x, s, i, j, of)
+        cols += s.KH * s.KW * of.channels
+        j += 1
+        if j == s.OW:
+            j = 0
+            i += 1
+            if i == s.OH:
+                i = 0
+                x += s.H * s.W * s.C
 
 
-cdef inline Py_ssize_t forward_block(Geometry *s) noexcept nogil:
-    return min(max(CACHE // (s.KH * s.KW * s.Cg), 32), 256)
+cdef struct Cuts:
+    # How the channels are cut into parts: `bundle` groups in each, or each group in `slices`.
+    Py_ssize_t bundle, slices, count
+    Py_ssize_t K            # columns of one group of the largest part
 
 
-cdef inline Py_ssize_t forward_private(Geometry *s) noexcept nogil:
+cdef Cuts cut(Geometry *s, Py_ssize_t wanted) noexcept nogil:
+    """At least `wanted` parts if there are channels enough; 128 pixels of one fit the cache."""
+    cdef Cuts cuts
+    cdef Py_ssize_t taps = s.KH * s.KW, fitting = CACHE // (PIXELS * taps)  # channels
+    cuts.bundle = max(1, min(min(BUNDLE, fitting) // s.Cg, s.G // wanted))
+    cuts.slices = max(
+        ceil_div(s.Cg, max(fitting, 1)), min(ceil_div(wanted, s.G), ceil_div(s.Cg, LANES))
+    )
+    cuts.count = ceil_div(s.G, cuts.bundle) * cuts.slices
+    cuts.K = taps * ceil_div(s.Cg, cuts.slices)
+    return cuts
+
+
+cdef inline Part part(Geometry *s, Cuts *cuts, Py_ssize_t index) noexcept nogil:
+    cdef Part of
+    of.g = index // cuts.slices * cuts.bundle
+    of.groups = min(cuts.bundle, s.G - of.g)
+    of.c = index % cuts.slices * s.Cg // cuts.slices
+    of.channels = (index % cuts.slices + 1) * s.Cg // cuts.slices - of.c
+    return of
+
+
+cdef Cuts whole_groups(Geometry *s) noexcept nogil:
+    """The parts of forward: a sum over channels is not cut."""
+    cdef Cuts cuts
+    cuts.bundle = max(1, min(BUNDLE // s.Cg, s.G))
+    cuts.slices = 1
+    cuts.count = ceil_div(s.G, cuts.bundle)
+    cuts.K = s.KH * s.KW * s.Cg
+    return cuts
+
+
+cdef inline Py_ssize_t forward_block(Cuts *cuts) noexcept nogil:
+    return min(max(CACHE // (cuts.K * cuts.bundle), 32), 256)
+
+
+cdef inline Py_ssize_t forward_private(Cuts *cuts) noexcept nogil:
     # Of each thread: first a panel of weights, later a block of columns.
-    return max(forward_block(s), PANEL * LANES) * s.KH * s.KW * s.Cg + ALIGN
+    return max(forward_block(cuts) * cuts.bundle, PANEL * LANES) * cuts.K + ALIGN
 
 
 def conv2d_im2col_f32(
     float[:, :, :, ::1] y, const float[:, :, :, ::1] x, const float[:, :, :, ::1] w,
     const float[::1] b, float[::1] scratch, sizes, int threads,
 ):
-    """y[m, g·O/G + o] = b[…] + Σ_{u,v,c} cols[m,g,u,v,c]·w[g·O/G + o, c, u, v].
+    """y[m, g, o] = b[g, o] + Σ_{u,v,c} cols[m, g, u, v, c]·w[g, o, c, u, v].
 
     layout   x (N, H, W, C), y (N, OH, OW, O), w (O, C/G, KH, KW)
     loops    blocks of output pixels, one per thread at a time → groups → im2col, then gemm.h
@@ -254,16 +322,18 @@ def conv2d_im2col_f32(
     why      the columns of a block are read back from L2 before they would reach memory
     """
     cdef Geometry s = geometry(sizes)
-    cdef Py_ssize_t taps = s.KH * s.KW, K = taps * s.Cg, M = s.N * s.OH * s.OW
-    cdef Py_ssize_t lanes = whole_vectors(s.Og), panels = panel_count(s.Og)
-    cdef Py_ssize_t width = PANEL * LANES, private = forward_private(&s)
-    cdef Py_ssize_t parts = threads * ceil_div(M, threads * forward_block(&s))
-    cdef Py_ssize_t task, g, o, m, count, lda
+    cdef Cuts cuts = whole_groups(&s)
+    cdef Py_ssize_t taps = s.KH * s.KW, K = cuts.K, M = s.N * s.OH * s.OW, private
+    cdef Py_ssize_t lanes = whole_vectors(s.Og), panels = panel_count(s.Og), blocks
+    cdef Py_ssize_t task, index, g, o, m, count, lda
     cdef bint view = is_a_view(&s), parallel = M * K * s.O > WORTH_THREADS
+    cdef Part of
     cdef float *own
     cdef const float *a
     if M * s.O == 0:
         return
+    private = forward_private(&cuts)
+    blocks = threads * ceil_div(M, threads * forward_block(&cuts))
     cdef float *biases = aligned(&scratch[0])                           # (G, lanes)
     cdef float *packed = biases + ceil_div(s.G * lanes, ALIGN) * ALIGN  # (G, K·lanes)
     cdef float *privates = packed + s.G * K * lanes
@@ -285,197 +355,197 @@ def conv2d_im2col_f32(
             taps_outside(own, weights + (g * s.Og + o) * K, count, s.Cg, s.Cg, taps)
             pack_columns(packed + (g * lanes + o) * K, own, K, count, K, 0, 1)
         for task in prange(
-            parts, schedule="static", num_threads=threads, use_threads_if=parallel
+            blocks, schedule="static", num_threads=threads, use_threads_if=parallel
         ):
-            m = task * M // parts
-            count = (task + 1) * M // parts - m
+            m = task * M // blocks
+            count = (task + 1) * M // blocks - m
             own = aligned(privates + threadid() * private)
-            for g in range(s.G):
-                if view:
-                    a = image + m * s.C + g * s.Cg
-                    lda = s.C
-                else:
-                    read_pixels(own, image, &s, m, m + count, g * s.Cg, s.Cg)
-                    a = own
+            for index in range(cuts.count):
+                of = part(&s, &cuts, index)
+                if not view:
+                    read_pixels(own, count * K, image, &s, m, m + count, &of)
+                for g in range(of.groups):
+                    a = own + g * count * K
                     lda = K
-                gemm(
-                    out + m * s.O + g * s.Og, s.O, a, lda, 1, packed + g * lanes * K,
-                    biases + g * lanes, count, s.Og, K, 0, panels,
-                )
+                    if view:
+                        a = image + m * s.C + (of.g + g) * s.Cg
+                        lda = s.C
+                    gemm(
+                        out + m * s.O + (of.g + g) * s.Og, s.O, a, lda, 1,
+                        packed + (of.g + g) * lanes * K, biases + (of.g + g) * lanes,
+                        count, s.Og, K, 0, panels,
+                    )
 
 
 def conv2d_im2col_f32_scratch(sizes, int threads):
     cdef Geometry s = geometry(sizes)
-    shared = s.G * whole_vectors(s.Og) * (s.KH * s.KW * s.Cg + 1)
-    return shared + 2 * ALIGN + threads * forward_private(&s)
+    cdef Cuts cuts = whole_groups(&s)
+    return s.G * whole_vectors(s.Og) * (cuts.K + 1) + 2 * ALIGN + threads * forward_private(&cuts)
 
 
-cdef inline Py_ssize_t slices(Geometry *s, Py_ssize_t tasks, int threads) noexcept nogil:
-    """Into how many runs of channels a group is cut: a block fits the cache, no thread is idle."""
-    cdef Py_ssize_t fitting = ceil_div(PIXELS * s.KH * s.KW * s.Cg, CACHE)
-    cdef Py_ssize_t busy = min(ceil_div(threads, max(tasks, 1)), ceil_div(s.Cg, LANES))
-    return max(fitting, busy, 1)
-
-
-cdef inline Py_ssize_t input_grad_private(Geometry *s, Py_ssize_t K) noexcept nogil:
-    # Of each thread: first a slice of the weights, later a block of columns.
-    return max(PIXELS, s.Og) * K + ALIGN
+cdef inline Py_ssize_t input_grad_private(Geometry *s, Cuts *cuts) noexcept nogil:
+    # Of each thread: first weights of one group, later a block of columns.
+    return max(PIXELS * cuts.bundle, s.Og) * cuts.K + ALIGN
 
 
 def conv2d_im2col_input_grad_f32(
     float[:, :, :, ::1] dx, const float[:, :, :, ::1] dy, const float[:, :, :, ::1] w,
     float[::1] scratch, sizes, int threads,
 ):
-    """dcols[m,g,u,v,c] = Σ_o dy[m, g·O/G + o]·w[g·O/G + o, c, u, v], and dx = col2im(dcols).
+    """dcols[m, g, u, v, c] = Σ_o dy[m, g, o]·w[g, o, c, u, v], and dx = col2im(dcols).
 
     layout   dx (N, H, W, C), dy (N, OH, OW, O), w (O, C/G, KH, KW)
-    loops    images × groups × slices of channels → blocks of pixels → gemm.h, then col2im
-    tile     block: 128 pixels × all taps of a slice of channels, within half of L2
-    why      windows overlap, so what is added to one image and slice is added by one thread
+    loops    images × parts of the channels → blocks of pixels → gemm.h, then col2im
+    tile     block: 128 pixels × all taps of a part of the channels, within half of L2
+    why      windows overlap, so what is added to one image and part is added by one thread
     """
     cdef Geometry s = geometry(sizes)
-    cdef Py_ssize_t taps = s.KH * s.KW, area = s.OH * s.OW, cuts = slices(&s, s.N * s.G, threads)
-    cdef Py_ssize_t most = taps * ceil_div(s.Cg, cuts), lanes = whole_vectors(most)
-    cdef Py_ssize_t private = input_grad_private(&s, most), blocks = ceil_div(area, PIXELS)
-    cdef Py_ssize_t task, n, g, c, cut, channels, K, block, m, count, k, pixel
-    cdef bint view = is_a_view(&s), parallel = s.N * area * taps * s.Cg * s.O > WORTH_THREADS
-    cdef float *own
-    cdef float *slot
-    cdef float *slice_dx
-    cdef const float *block_dy
     if s.N * s.H * s.W * s.C == 0:
         return
+    cdef Cuts cuts = cut(&s, ceil_div(threads, s.N))
+    cdef Py_ssize_t taps = s.KH * s.KW, area = s.OH * s.OW, blocks = ceil_div(area, PIXELS)
+    cdef Py_ssize_t lanes = whole_vectors(cuts.K), private = input_grad_private(&s, &cuts)
+    cdef Py_ssize_t task, n, g, m, k, K, count, block, pixel, step
+    cdef bint view = is_a_view(&s), parallel = s.N * area * taps * s.Cg * s.O > WORTH_THREADS
+    cdef Part of
+    cdef float *own
+    cdef float *to
+    cdef float *dcols
     cdef float *zeros = aligned(&scratch[0])                    # (lanes,)
-    cdef float *packed = zeros + ceil_div(lanes, ALIGN) * ALIGN  # (G, cuts, O/G·lanes)
-    cdef float *privates = packed + s.G * cuts * s.Og * lanes
+    cdef float *packed = zeros + ceil_div(lanes, ALIGN) * ALIGN  # (slices, G, O/G·lanes)
+    cdef float *privates = packed + cuts.slices * s.G * s.Og * lanes
     cdef float *out = &dx[0, 0, 0, 0]
     cdef const float *grads = &dy[0, 0, 0, 0]
     cdef const float *weights = &w[0, 0, 0, 0]
     with nogil:
         memset(zeros, 0, lanes * sizeof(float))
         for task in prange(
-            s.G * cuts, schedule="static", num_threads=threads, use_threads_if=parallel
+            cuts.count, schedule="static", num_threads=threads, use_threads_if=parallel
         ):
-            g = task // cuts
-            c = task % cuts * s.Cg // cuts
-            channels = (task % cuts + 1) * s.Cg // cuts - c
-            K = taps * channels
+            of = part(&s, &cuts, task)
+            K = taps * of.channels
             own = aligned(privates + threadid() * private)
-            taps_outside(own, weights + (g * s.Og * s.Cg + c) * taps, s.Og, s.Cg, channels, taps)
-            pack_rows(packed + task * s.Og * lanes, own, K, K, s.Og, 0, panel_count(K))
+            for g in range(of.groups):
+                taps_outside(
+                    own, weights + ((of.g + g) * s.Og * s.Cg + of.c) * taps,
+                    s.Og, s.Cg, of.channels, taps,
+                )
+                pack_rows(
+                    packed + (task % cuts.slices * s.G + of.g + g) * s.Og * lanes,
+                    own, K, K, s.Og, 0, panel_count(K),
+                )
         for task in prange(
-            s.N * s.G * cuts, schedule="static", num_threads=threads, use_threads_if=parallel
+            s.N * cuts.count, schedule="static", num_threads=threads, use_threads_if=parallel
         ):
-            cut = task % cuts
-            g = task // cuts % s.G
-            n = task // cuts // s.G
-            c = cut * s.Cg // cuts
-            channels = (cut + 1) * s.Cg // cuts - c
-            K = taps * channels
-            slot = packed + (g * cuts + cut) * s.Og * lanes
+            of = part(&s, &cuts, task % cuts.count)
+            n = task // cuts.count
+            K = taps * of.channels
             own = aligned(privates + threadid() * private)
-            slice_dx = out + n * s.H * s.W * s.C + g * s.Cg + c
+            to = out + n * s.H * s.W * s.C + of.g * s.Cg + of.c
             if not view:
                 for pixel in range(s.H * s.W):
-                    memset(slice_dx + pixel * s.C, 0, channels * sizeof(float))
+                    memset(to + pixel * s.C, 0, of.groups * of.channels * sizeof(float))
             for block in range(blocks):
                 m = block * PIXELS
                 count = min(area - m, PIXELS)
-                block_dy = grads + (n * area + m) * s.O + g * s.Og
-                if view:
+                for g in range(of.groups):
+                    dcols = own + g * count * K
+                    step = K
+                    if view:
+                        dcols = to + m * s.C + g * s.Cg
+                        step = s.C
                     gemm(
-                        slice_dx + m * s.C, s.C, block_dy, s.O, 1, slot, zeros,
+                        dcols, step, grads + (n * area + m) * s.O + (of.g + g) * s.Og, s.O, 1,
+                        packed + (task % cuts.slices * s.G + of.g + g) * s.Og * lanes, zeros,
                         count, K, s.Og, 0, panel_count(K),
                     )
-                    continue
-                gemm(
-                    own, K, block_dy, s.O, 1, slot, zeros, count, K, s.Og, 0, panel_count(K)
-                )
-                for k in range(count):
-                    add_taps(
-                        slice_dx, own + k * K, &s, (m + k) // s.OW, (m + k) % s.OW, channels
-                    )
+                if not view:
+                    for k in range(count):
+                        add_taps(
+                            to, own + k * K, count * K, &s, (m + k) // s.OW, (m + k) % s.OW, &of
+                        )
 
 
 def conv2d_im2col_input_grad_f32_scratch(sizes, int threads):
     cdef Geometry s = geometry(sizes)
-    cdef Py_ssize_t cuts = slices(&s, s.N * s.G, threads)
-    cdef Py_ssize_t most = s.KH * s.KW * ceil_div(s.Cg, cuts), lanes = whole_vectors(most)
-    shared = lanes * (s.G * cuts * s.Og + 1)
-    return shared + 2 * ALIGN + threads * input_grad_private(&s, most)
+    cdef Cuts cuts = cut(&s, ceil_div(threads, max(s.N, 1)))
+    shared = whole_vectors(cuts.K) * (cuts.slices * s.O + 1)
+    return shared + 2 * ALIGN + threads * input_grad_private(&s, &cuts)
 
 
-cdef inline Py_ssize_t weight_grad_private(Geometry *s, Py_ssize_t K) noexcept nogil:
-    # Of each thread: a block of columns, one packed panel of it, and the result.
-    return (PIXELS + s.Og) * K + PIXELS * PANEL * LANES + 3 * ALIGN
+cdef inline Py_ssize_t weight_grad_private(Geometry *s, Cuts *cuts) noexcept nogil:
+    # Of each thread: one packed panel, a block of columns, and the result.
+    return PIXELS * PANEL * LANES + (PIXELS + s.Og) * cuts.bundle * cuts.K + 2 * ALIGN
 
 
 def conv2d_im2col_weight_grad_f32(
     float[:, :, :, ::1] dw, const float[:, :, :, ::1] dy, const float[:, :, :, ::1] x,
     float[::1] scratch, sizes, int threads,
 ):
-    """dw[g·O/G + o, c, u, v] = Σ_m dy[m, g·O/G + o]·cols[m,g,u,v,c].
+    """dw[g, o, c, u, v] = Σ_m dy[m, g, o]·cols[m, g, u, v, c].
 
     layout   dw (O, C/G, KH, KW), dy (N, OH, OW, O), x (N, H, W, C)
-    loops    groups × slices of C × slices of O → blocks of pixels → im2col, panels → gemm.h
-    tile     block: 128 pixels × all taps of a slice of channels, within half of L2
+    loops    parts of C × parts of O → blocks of pixels → im2col, panels → gemm.h
+    tile     block: 128 pixels × all taps of a part of the channels, within half of L2
     why      the sum runs over all pixels of the batch: one thread keeps its part of dw, in the
              order of the columns, while they pass, and puts it in the order of the weights once
     """
     cdef Geometry s = geometry(sizes)
-    cdef Py_ssize_t taps = s.KH * s.KW, M = s.N * s.OH * s.OW, cuts = slices(&s, s.G, threads)
-    cdef Py_ssize_t most = taps * ceil_div(s.Cg, cuts), private = weight_grad_private(&s, most)
-    cdef Py_ssize_t o_cuts = min(ceil_div(threads, max(s.G * cuts, 1)), s.Og)
-    cdef Py_ssize_t blocks = ceil_div(M, PIXELS)
-    cdef Py_ssize_t task, g, cut, c, channels, o, outputs, K, block, m, count, p, ldb
-    cdef bint view = is_a_view(&s)
-    cdef float *cols
-    cdef float *panel
-    cdef float *total
-    cdef const float *b
-    if s.O * s.Cg * taps == 0:
+    if s.O * s.Cg * s.KH * s.KW == 0:
         return
+    cdef Cuts cuts = cut(&s, threads)
+    cdef Py_ssize_t taps = s.KH * s.KW, M = s.N * s.OH * s.OW, blocks = ceil_div(M, PIXELS)
+    cdef Py_ssize_t private = weight_grad_private(&s, &cuts)
+    cdef Py_ssize_t o_cuts = min(ceil_div(threads, cuts.count), s.Og)
+    cdef Py_ssize_t task, g, o, outputs, K, block, m, count, p, ldb
+    cdef bint view = is_a_view(&s)
+    cdef Part of
+    cdef float *panel
+    cdef float *cols
+    cdef float *totals
+    cdef const float *b
     cdef float *privates = &scratch[0]
     cdef float *out = &dw[0, 0, 0, 0]
     cdef const float *grads = &dy[0, 0, 0, 0]
     cdef const float *image = &x[0, 0, 0, 0]
     for task in prange(
-        s.G * cuts * o_cuts, nogil=True, schedule="static", num_threads=threads,
+        cuts.count * o_cuts, nogil=True, schedule="static", num_threads=threads,
         use_threads_if=M * s.O * s.Cg * taps > WORTH_THREADS,
     ):
-        cut = task // o_cuts % cuts
-        g = task // o_cuts // cuts
-        c = cut * s.Cg // cuts
-        channels = (cut + 1) * s.Cg // cuts - c
+        of = part(&s, &cuts, task // o_cuts)
         o = task % o_cuts * s.Og // o_cuts
         outputs = (task % o_cuts + 1) * s.Og // o_cuts - o
-        K = taps * channels
+        K = taps * of.channels
         panel = aligned(privates + threadid() * private)
         cols = panel + PIXELS * PANEL * LANES
-        total = aligned(cols + PIXELS * K)
-        memset(total, 0, outputs * K * sizeof(float))
+        totals = aligned(cols + PIXELS * of.groups * K)
+        memset(totals, 0, of.groups * outputs * K * sizeof(float))
         for block in range(blocks):
             m = block * PIXELS
             count = min(M - m, PIXELS)
-            if view:
-                b = image + m * s.C + g * s.Cg + c
-                ldb = s.C
-            else:
-                read_pixels(cols, image, &s, m, m + count, g * s.Cg + c, channels)
-                b = cols
+            if not view:
+                read_pixels(cols, count * K, image, &s, m, m + count, &of)
+            for g in range(of.groups):
+                b = cols + g * count * K
                 ldb = K
-            for p in range(panel_count(K)):
-                pack_rows(panel, b, ldb, K, count, p, p + 1)
-                gemm(
-                    total, K, grads + m * s.O + g * s.Og + o, 1, s.O, panel, NULL,
-                    outputs, K, count, p, p + 1,
-                )
-        taps_inside(
-            out + ((g * s.Og + o) * s.Cg + c) * taps, total, outputs, s.Cg, channels, taps
-        )
+                if view:
+                    b = image + m * s.C + (of.g + g) * s.Cg + of.c
+                    ldb = s.C
+                for p in range(panel_count(K)):
+                    pack_rows(panel, b, ldb, K, count, p, p + 1)
+                    gemm(
+                        totals + g * outputs * K, K,
+                        grads + m * s.O + (of.g + g) * s.Og + o, 1, s.O, panel, NULL,
+                        outputs, K, count, p, p + 1,
+                    )
+        for g in range(of.groups):
+            taps_inside(
+                out + (((of.g + g) * s.Og + o) * s.Cg + of.c) * taps,
+                totals + g * outputs * K, outputs, s.Cg, of.channels, taps,
+            )
 
 
 def conv2d_im2col_weight_grad_f32_scratch(sizes, int threads):
     cdef Geometry s = geometry(sizes)
-    cdef Py_ssize_t cuts = slices(&s, s.G, threads)
-    return threads * weight_grad_private(&s, s.KH * s.KW * ceil_div(s.Cg, cuts))
+    cdef Cuts cuts = cut(&s, threads)
+    return threads * weight_grad_private(&s, &cuts)

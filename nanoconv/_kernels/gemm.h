@@ -200,11 +200,11 @@ static void panel_tiles(const product *of, ptrdiff_t p, ptrdiff_t m0, ptrdiff_t 
                         of->a_cols, b, width, k1 - k0);
         } else {
             for (ptrdiff_t r = 0; r < rows && !from_bias; r++)
-                memcpy(edge + r * width, c + r * ldc, columns * sizeof *c);
+                copy_floats(edge + r * width, c + r * ldc, columns);
             add_product(edge, width, from_bias ? of->bias + n : edge, from_bias ? 0 : width, a,
                         of->a_rows, of->a_cols, b, width, k1 - k0);
             for (ptrdiff_t r = 0; r < rows; r++)
-                memcpy(c + r * ldc, edge + r * width, columns * sizeof *c);
+                copy_floats(c + r * ldc, edge + r * width, columns);
         }
     }
 }

@@ -56,6 +56,24 @@ static inline vec load_first(const float *p, ptrdiff_t n) {
     return load(all);
 }
 
+/* Copies n floats between arrays that do not overlap. Most runs are short, and a call would take
+   longer; the last two pieces may overlap instead of leaving a rest. */
+static ALWAYS_INLINE void copy_floats(float *to, const float *from, ptrdiff_t n) {
+    ptrdiff_t k = 0;
+    if (n >= LANES) {
+        for (; k + LANES <= n; k += LANES) store(to + k, load(from + k));
+        if (k < n) store(to + n - LANES, load(from + n - LANES));
+    } else if (n >= 8) {
+        memcpy(to, from, 8 * sizeof *to);
+        memcpy(to + n - 8, from + n - 8, 8 * sizeof *to);
+    } else if (n >= 4) {
+        memcpy(to, from, 4 * sizeof *to);
+        memcpy(to + n - 4, from + n - 4, 4 * sizeof *to);
+    } else {
+        for (; k < n; k++) to[k] = from[k];
+    }
+}
+
 /* SHUFFLE(a, b, of): lane l of the result is lane of(l) of a, or lane of(l) - LANES of b. */
 #define FOUR(of, l) of(l), of(l + 1), of(l + 2), of(l + 3)
 #if LANES == 4

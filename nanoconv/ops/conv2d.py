@@ -26,7 +26,7 @@ pixel and its right neighbour, on a 3×3 image:
 >>> x = nc.tensor(np.arange(9.0, dtype=np.float32).reshape(1, 1, 3, 3), requires_grad=True)
 >>> w = nc.tensor([[[[1.0, 1.0]]]])
 >>> y = nc.functional.conv2d(x, w)
->>> y.numpy() if not y.requires_grad else y.detach().numpy()[0, 0]
+>>> y.detach().numpy()[0, 0]
 array([[ 1.,  3.],
        [ 7.,  9.],
        [13., 15.]], dtype=float32)
@@ -144,7 +144,7 @@ def conv2d_forward(x: Array, w: Array, b: Array | None, geo: Geometry) -> Array:
 
 
 def conv2d_input_grad(dy: Array, w: Array, geo: Geometry) -> Array:
-    dyg = dy.reshape(geo.N, geo.G, -1, geo.OH, geo.OW)  # (N, G, O/G, OH, OW)
+    dyg = dy.reshape(geo.N, geo.G, geo.O // geo.G, geo.OH, geo.OW)  # (N, G, O/G, OH, OW)
     wg = grouped(w, geo)  # (G, O/G, C/G, KH, KW)
     dxp = geo.padded(np.zeros(geo.x_shape, dy.dtype))
     for u, v in geo.taps():  # every tap sends its gradient back to where it read
@@ -155,7 +155,7 @@ def conv2d_input_grad(dy: Array, w: Array, geo: Geometry) -> Array:
 
 
 def conv2d_weight_grad(dy: Array, x: Array, geo: Geometry) -> Array:
-    dyg = dy.reshape(geo.N, geo.G, -1, geo.OH, geo.OW)  # (N, G, O/G, OH, OW)
+    dyg = dy.reshape(geo.N, geo.G, geo.O // geo.G, geo.OH, geo.OW)  # (N, G, O/G, OH, OW)
     dw = np.einsum("ngoij,ngcijuv->gocuv", dyg, windows(x, geo), optimize=True)
     return dw.reshape(geo.w_shape)  # (O, C/G, KH, KW)
 

@@ -126,7 +126,7 @@ def depthwise_conv2d_forward(x: Array, w: Array, b: Array | None, geo: Geometry)
 
 
 def depthwise_conv2d_input_grad(dy: Array, w: Array, geo: Geometry) -> Array:
-    dyc = dy.reshape(geo.N, geo.C, -1, geo.OH, geo.OW)  # (N, C, m, OH, OW)
+    dyc = dy.reshape(geo.N, geo.C, geo.O // geo.C, geo.OH, geo.OW)  # (N, C, m, OH, OW)
     wc = by_channel(w, geo)  # (C, m, KH, KW)
     dxp = geo.padded(np.zeros(geo.x_shape, dy.dtype))
     for u, v in geo.taps():  # every tap sends its gradient back to where it read
@@ -135,7 +135,7 @@ def depthwise_conv2d_input_grad(dy: Array, w: Array, geo: Geometry) -> Array:
 
 
 def depthwise_conv2d_weight_grad(dy: Array, x: Array, geo: Geometry) -> Array:
-    dyc = dy.reshape(geo.N, geo.C, -1, geo.OH, geo.OW)  # (N, C, m, OH, OW)
+    dyc = dy.reshape(geo.N, geo.C, geo.O // geo.C, geo.OH, geo.OW)  # (N, C, m, OH, OW)
     dw = np.einsum("ncmij,ncijuv->cmuv", dyc, geo.windows(x), optimize=True)
     return dw.reshape(geo.w_shape)  # (O, 1, KH, KW)
 

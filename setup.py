@@ -38,6 +38,7 @@ LEVELS = {"x86_64": X86, "amd64": X86, "aarch64": ARM, "arm64": ARM}.get(
 
 # NaN must propagate as in PyTorch: no -ffast-math and nothing that assumes finite numbers.
 CFLAGS = ["-O3", "-g0", "-fvisibility=hidden"]
+CFLAGS += ["-Wno-unused-function"]  # no module uses every static function of a header
 CFLAGS += ["-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
 LDFLAGS = ["-Wl,-s"]
 OPENMP = ["-fopenmp"]
@@ -149,18 +150,21 @@ class BuildKernels(build_ext):
         """pyx → C, once per module, in the build directory, only where something changed."""
         from Cython.Build import cythonize
 
-        sources = {pyx: Path(pyx).stem for e in self.extensions for pyx in e.sources}
-        modules = [Extension(f"nanoconv._kernels.{stem}", [pyx]) for pyx, stem in sources.items()]
+        folder = Path(self.build_temp).parent / "cython"
+        pyx = {Path(e.sources[0]).stem: e.sources[0] for e in self.extensions}
+        modules = [Extension(f"nanoconv._kernels.{stem}", [path]) for stem, path in pyx.items()]
         translated = cythonize(
             modules,
-            build_dir=str(Path(self.build_temp).parent / "cython"),
+            build_dir=str(folder),
             compiler_directives=DIRECTIVES,
             force=self.force,
             quiet=True,
         )
-        c_file = {Path(module.sources[0]).stem: module.sources[0] for module in translated}
+        for header in folder.rglob("*.h"):
+            header.unlink()  # Cython's copies, which would hide later changes of the originals
+        c = {Path(module.sources[0]).stem: module.sources[0] for module in translated}
         for extension in self.extensions:
-            extension.sources = [c_file[Path(extension.sources[0]).stem]]
+            extension.sources = [c[Path(extension.sources[0]).stem]]
 
     def refusal(self, cflags: list[str], ldflags: list[str], source: str = PROBE) -> str:
         """Why the compiler cannot make an extension with these flags; empty if it can."""

@@ -14,8 +14,9 @@ ROWS: list[list[set[str]]] = [
     [{"tensor"}],
     [{"ops", "functional", "gradcheck"}],
     [{"nn"}, {"graph"}],
-    [{"models", "optim", "data", "metrics", "io.checkpoints"}],
+    [{"models", "optim", "data", "metrics", "io"}],
     [{"train"}, {"compress"}, {"io.onnx_export", "io.onnx_import", "onnx"}, {"infer"}],
+    [{"demo"}],
     [{""}],  # nanoconv/__init__.py
     [{"cli", "__main__"}],
 ]

@@ -149,7 +149,7 @@ def test_parameters_are_filled_without_a_trace():
     init.xavier_uniform_(p)
     assert p.requires_grad
     assert p.is_leaf
-    assert not p._storage.escaped
+    assert p._storage.escaped is None
 
 
 # --------------------------------------------------------------------------- errors

@@ -39,7 +39,7 @@ def network(lib):
             self.register_buffer("empty", None)
 
         def extra_repr(self):
-            return "a block"
+            return "a block\nof two lines"
 
     class Net(lib.Module):
         def __init__(self):
@@ -422,7 +422,7 @@ def test_state_dict_is_a_read_only_view():
     with nc.no_grad():
         layer.bias.fill_(4)
     assert state["bias"].tolist() == [4, 4, 4]
-    assert not layer.bias._storage.escaped
+    assert layer.bias._storage.escaped is None
     state["bias"].shape = (3, 1)
     assert layer.bias.shape == (3,)
 
@@ -447,7 +447,7 @@ def test_load_state_dict_copies_in_place():
     assert weight.tolist() == [[1, 2]]
     assert layer.bias.tolist() == [3]
     assert weight.requires_grad
-    assert not weight._storage.escaped
+    assert weight._storage.escaped is None
 
 
 def test_load_state_dict_reports_everything_and_changes_nothing():

@@ -358,11 +358,11 @@ class Module:
 
     def __repr__(self) -> str:
         name, extra = type(self).__name__, self.extra_repr()
-        if not self._modules:
-            return f"{name}({extra})"
-        lines = [extra] if extra else []
+        lines = extra.split("\n") if extra else []
         for key, module in self._modules.items():
             lines.append(f"({key}): " + repr(module).replace("\n", "\n  "))
+        if len(lines) <= 1 and not self._modules:
+            return f"{name}({extra})"
         return f"{name}(\n  " + "\n  ".join(lines) + "\n)"
 
 

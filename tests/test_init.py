@@ -14,6 +14,7 @@ from nanoconv import nn
 from nanoconv.nn import init
 
 torch = pytest.importorskip("torch")
+torch.set_num_threads(1)
 
 SHAPE = (40, 50, 3, 2)
 FAN_IN, FAN_OUT = 50 * 6, 40 * 6

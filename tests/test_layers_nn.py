@@ -12,6 +12,7 @@ import nanoconv as nc
 from nanoconv import nn
 
 torch = pytest.importorskip("torch")
+torch.set_num_threads(1)
 
 IMAGE = (2, 4, 7, 6)
 
@@ -50,6 +51,12 @@ def global_pool(lib):
     return nn.GlobalAvgPool2d() if lib is nn else torch.nn.AdaptiveAvgPool2d(1)
 
 
+def stopped_tracking(lib):
+    layer = lib.BatchNorm2d(4)
+    layer.track_running_stats = False
+    return layer
+
+
 def depthwise(lib, multiplier, **options):
     if lib is nn:
         return nn.DepthwiseConv2d(4, (3, 2), multiplier, **options)
@@ -79,7 +86,7 @@ LAYERS = {
     "linear without bias": (lambda lib: lib.Linear(6, 5, bias=False), (2, 6)),
     "max pool": (lambda lib: lib.MaxPool2d(2), IMAGE),
     "max pool with everything": (
-        lambda lib: lib.MaxPool2d((3, 2), (2, 1), (1, 1), (1, 2), False, True),
+        lambda lib: lib.MaxPool2d((3, 2), (3, 1), (1, 1), (1, 2), False, True),
         IMAGE,
     ),
     "avg pool": (lambda lib: lib.AvgPool2d(2), IMAGE),
@@ -95,6 +102,7 @@ LAYERS = {
     "batch norm average": (lambda lib: lib.BatchNorm2d(4, 0.1, None), IMAGE),
     "batch norm plain": (lambda lib: lib.BatchNorm2d(4, momentum=0.3, affine=False), IMAGE),
     "batch norm untracked": (lambda lib: lib.BatchNorm2d(4, track_running_stats=False), IMAGE),
+    "batch norm that stopped tracking": (stopped_tracking, IMAGE),
     "batch norm without bias": (lambda lib: lib.BatchNorm2d(4, bias=False), IMAGE),
     "batch norm 1d": (lambda lib: lib.BatchNorm1d(4), (5, 4)),
     "batch norm 1d of signals": (lambda lib: lib.BatchNorm1d(4, momentum=None), (5, 4, 3)),

@@ -15,6 +15,7 @@ import nanoconv as nc
 from nanoconv import nn
 
 torch = pytest.importorskip("torch")
+torch.set_num_threads(1)
 
 LIBRARIES = [nn, torch.nn]
 
@@ -199,6 +200,10 @@ CHANGES = {
         m.register_buffer("b", None, persistent=False),
         m.register_buffer("b", tensor_of(lib, 1.0)),
     ),
+    "parameter for a transient buffer": lambda m, lib: (
+        m.register_buffer("b", None, persistent=False),
+        setattr(m, "b", parameter(lib)),
+    ),
     "delete a parameter": lambda m, lib: delattr(m, "p"),
     "delete a buffer": lambda m, lib: delattr(m, "b"),
     "delete a module": lambda m, lib: delattr(m, "child"),
@@ -369,6 +374,18 @@ def test_dtype_conversions():
     for dtype in (np.int64, "float16"):
         with pytest.raises(TypeError, match=r"to: dtype=.* must be float32 or float64"):
             net.to(dtype)
+
+
+def test_the_tape_notices_a_conversion():
+    layer = nn.Linear(2, 1)
+    y = layer.weight * layer.weight
+    layer.double()
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.backward(np.ones((1, 2), np.float32))
+    y = layer.weight * layer.weight
+    layer.weight.data[0, 0] = 5
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.backward(np.ones((1, 2)))
 
 
 class Tied(nn.Module):

@@ -17,6 +17,7 @@ import nanoconv as nc
 from nanoconv import nn, optim
 
 torch = pytest.importorskip("torch")
+torch.set_num_threads(1)
 
 STEPS, SIZE = 50, 40
 

@@ -119,8 +119,10 @@ class Saved:
             return True
         if self.checksum is not None:
             return self.checksum != checksum(self.array)
+        if self.storage.escaped is None:
+            return False
         # Saved before the array got out: nothing can have changed until then.
-        return self.storage.escaped not in (None, checksum(self.storage.array))
+        return self.storage.escaped != checksum(self.storage.array)
 
     def unpack(self, op: Op) -> Array:
         if self.changed():
@@ -613,7 +615,7 @@ def operand(value: Any, like: Tensor, name: str) -> Tensor:
             )
         return Tensor(np.asarray(value, like.dtype))
     elif isinstance(value, (np.ndarray, list, tuple)):
-        other = Tensor(as_array(value))
+        other = tensor(value)  # a copy: nobody else can change what the tape may hold
     else:
         raise TypeError(f"{name}: expected a tensor or a number, got {type(value).__name__}")
     if other.dtype != like.dtype:

@@ -472,6 +472,14 @@ def test_a_change_of_the_array_behind_data_is_noticed():
         y.sum().backward()
 
 
+def test_an_array_that_meets_a_tensor_is_copied():
+    x, array = leaf(1.0, 2.0), np.float32([3, 4])
+    y = x * array
+    array[:] = 7
+    y.sum().backward()
+    assert x.grad.tolist() == [3, 4]
+
+
 def test_an_index_is_copied():
     x, positions = leaf(1.0, 2.0, 3.0), nc.tensor([0, 0])
     y = x[positions]

@@ -1,0 +1,275 @@
+"""A result file as text, as Markdown, and as a bar chart.
+
+    python -m benchmarks.report RESULT.json            RESULT.md and RESULT.png beside it
+    python -m benchmarks.report --ladder RESULT.json   prints the summary that the README shows
+
+Ratios are of medians; "× NumPy" and "× PyTorch" say how many times faster a rung is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+LANGUAGES = ("loops", "numba.loops", "numpy", "numba", "cython", "simd", "pytorch")
+NAMES = ("loops", "the same in Numba", "NumPy", "Numba", "Cython", "SIMD", "PyTorch")
+ACTIVATIONS = (
+    "relu", "relu6", "leaky_relu", "sigmoid", "tanh", "hardsigmoid", "hardswish", "silu",
+)  # fmt: skip
+NUMBER = r"([\d.,]+( %)?( \([\d.,]+\))?)?"
+SLOWER = 1.1  # auto's pick may take so many times the time of the fastest rung
+
+
+# --------------------------------------------------------------------------- small tools
+
+
+def digits(value: float | None, unit: str = "") -> str:
+    """Three significant digits; nothing for nothing."""
+    if value is None:
+        return ""
+    if value >= 100:
+        return f"{value:,.0f}{unit}"
+    places = 2 - math.floor(math.log10(value)) if value > 0 else 0
+    return f"{value:.{min(places, 5)}f}{unit}"
+
+
+def percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.0f} %"
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[str]], markdown: bool = True) -> str:
+    """Columns of equal width, words to the left and numbers to the right."""
+    lines = [list(header), *map(list, rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    numeric = [
+        all(re.fullmatch(NUMBER, cell) for cell in column)
+        for column in zip(*lines[1:], strict=True)
+    ] or [False] * len(widths)
+
+    def line(cells: list[str]) -> str:
+        padded = [
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(cells, widths, numeric, strict=True)
+        ]
+        return f"| {' | '.join(padded)} |" if markdown else "  ".join(padded).rstrip()
+
+    dashes = [
+        "-" * (w - 1) + (":" if right else "-") for w, right in zip(widths, numeric, strict=True)
+    ]
+    rule = f"| {' | '.join(dashes)} |" if markdown else "─" * (sum(widths) + 2 * len(widths) - 2)
+    return "\n".join([line(lines[0]), rule, *map(line, lines[1:])])
+
+
+def geometric_mean(values: Iterable[float | None]) -> float | None:
+    logs = [math.log(v) for v in values if v]
+    return math.exp(sum(logs) / len(logs)) if logs else None
+
+
+def grouped(rows: Iterable[Row], key: Callable[[Row], Any]) -> dict[Any, list[Row]]:
+    groups: dict[Any, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row)
+    return groups
+
+
+def language(row: Row) -> str:
+    """The column of the ladder that a rung stands in."""
+    return row["rung"] if row["rung"] in LANGUAGES else row["rung"].partition(".")[0]
+
+
+def family(row: Row) -> str:
+    """What is averaged: "conv2d 1×1, forward", "activations, backward" …"""
+    name, _, direction = row["problem"].partition(".")
+    if row["op"] in ACTIVATIONS:
+        name = "activations"
+    elif row["op"] == "conv2d":
+        name += f" {row['kernel']}×{row['kernel']}"
+    return f"{name}, {direction.replace('_', ' ')}" if direction else name
+
+
+# --------------------------------------------------------------------------- the parts
+
+
+def machine_line(result: dict[str, Any]) -> str:
+    m = result["machine"]
+    versions = ", ".join(f"{name} {v}" for name, v in m["versions"].items() if v)
+    peak = f"{digits(m['peak_gflops'])} GFLOP/s multiply-adds, " if m["peak_gflops"] else ""
+    return (
+        f"{m['cpu']}, {m['isa'] or 'no compiled kernels'}, {m['threads']} of {m['cpus']} threads: "
+        f"{peak}{digits(m['ram_gbs'])} GB/s copy in RAM; load {m['load']}, {m['date']}; {versions}"
+    )
+
+
+def rows_table(rows: list[Row], markdown: bool) -> str:
+    """Every rung on every layer of one problem, or of many."""
+    header = ("layer", "shape", "n", "rung", "", "ms", "min ms", "GFLOP/s", "GB/s", "of peak",
+              "bound by", "× NumPy", "× PyTorch")  # fmt: skip
+    body = [
+        (
+            row["layer"],
+            row["shape"],
+            str(row["count"]),
+            row["rung"],
+            "auto" if row["auto"] else "",
+            digits(row["ms"]),
+            digits(row["min_ms"]),
+            digits(row["gflops"]),
+            digits(row["gbs"]),
+            percent(row["share"]),
+            row["bound"],
+            digits(row["over_numpy"]),
+            digits(row["over_pytorch"]),
+        )
+        for row in rows
+    ]
+    return table(header, body, markdown)
+
+
+def ladder(result: dict[str, Any]) -> str:
+    """The summary: for each family and language the geometric mean over all layers."""
+    body = []
+    for name, rows in grouped((r for r in result["rows"] if not r["part"]), family).items():
+        by_language = grouped(rows, language)
+        cells = []
+        for lang in LANGUAGES:
+            own = by_language.get(lang, [])
+            cell = digits(geometric_mean(r["over_numpy"] for r in own))
+            against = digits(geometric_mean(r["over_pytorch"] for r in own))
+            cells.append(f"{cell} ({against})" if against and lang != "pytorch" else cell)
+        body.append((name, str(len({r["layer"] for r in rows})), *cells))
+    return table(("", "layers", *NAMES), body)
+
+
+def too_slow(result: dict[str, Any]) -> list[str]:
+    """Where `auto` takes a rung although another one measures faster, by minimum and by median."""
+    found = []
+    for (problem, layer), rows in grouped(
+        result["rows"], lambda r: (r["problem"], r["layer"])
+    ).items():
+        ours = [r for r in rows if r["rung"] != "pytorch"]
+        for auto in (r for r in ours if r["auto"]):
+            better = [r for r in ours if all(auto[k] > SLOWER * r[k] for k in ("ms", "min_ms"))]
+            if better:
+                best = min(better, key=lambda r: r["ms"])
+                found.append(
+                    f"{problem} on {layer} ({auto['shape']}): auto takes {auto['rung']}, "
+                    f"{digits(auto['ms'])} ms; {best['rung']} takes {digits(best['ms'])} ms"
+                )
+    return found
+
+
+def over_numpy(rows: list[Row], least: float) -> str:
+    """Cython and Numba over the reference and PyTorch, per layer and direction."""
+    languages = ("cython", "numba")
+    body, reached = [], dict.fromkeys(languages, 0)
+    for found in grouped(rows, lambda r: (r["problem"], r["layer"])).values():
+        rungs = {language(r): r for r in found}
+        cells = [
+            digits(rungs[lang][key]) if lang in rungs else ""
+            for key in ("over_numpy", "over_pytorch")
+            for lang in languages
+        ]
+        first, ms = found[0], digits(rungs["numpy"]["ms"])
+        body.append((first["problem"], first["layer"], first["shape"], ms, *cells))
+        for lang in languages:
+            reached[lang] += lang in rungs and rungs[lang]["over_numpy"] >= least
+    if not body:
+        return "Not measured."
+    header = ("", "layer", "shape", "NumPy ms", "Cython × NumPy", "Numba × NumPy",
+              "Cython × PyTorch", "Numba × PyTorch")  # fmt: skip
+    counts = ", ".join(f"{lang.title()} on {n} of {len(body)}" for lang, n in reached.items())
+    return f"{table(header, body)}\n\nAt least {least:g}× NumPy: {counts}."
+
+
+def tile_share(rows: list[Row], channels: int = 64, asked: float = 0.85) -> str:
+    """How near the pointwise tile comes to the multiply-adds that the core can do."""
+    tile = [r for r in rows if r["rung"] == "simd.pointwise" and r["peak_gflops"]]
+    body, reached = [], 0
+    for found in grouped(tile, lambda r: r["layer"]).values():
+        if found[0]["channels"] < channels:
+            continue
+        shares = {r["problem"]: r["gflops"] / r["peak_gflops"] for r in found}
+        reached += shares["conv2d.forward"] >= asked
+        cells = (
+            percent(shares.get(f"conv2d.{d}")) for d in ("forward", "input_grad", "weight_grad")
+        )
+        body.append((found[0]["layer"], found[0]["shape"], *cells))
+    if not body:
+        return "Not measured."
+    header = ("layer", "shape", "forward", "by input", "by weight")
+    return f"{table(header, body)}\n\nAt least {percent(asked)} forward: {reached} of {len(body)}."
+
+
+# --------------------------------------------------------------------------- the whole
+
+CAPTION = "Times faster than the NumPy reference (than PyTorch), geometric mean over the layers:"
+
+
+def missing(result: dict[str, Any]) -> list[str]:
+    return [f"{why}: {', '.join(problems)}" for why, problems in result["missing"].items()]
+
+
+def text(result: dict[str, Any]) -> str:
+    """What `pytest benchmarks` prints."""
+    rows = [{**r, "layer": f"{r['problem']}  {r['layer']}"} for r in result["rows"]]
+    parts = [rows_table(rows, markdown=False), CAPTION, ladder(result), *missing(result)]
+    if slow := too_slow(result):
+        parts.append("WARNING: auto takes a rung although another is faster:\n" + "\n".join(slow))
+    return "\n\n".join([*parts, machine_line(result)])
+
+
+def markdown(result: dict[str, Any], picture: str) -> str:
+    """The report for people."""
+    mobile = [r for r in result["rows"] if r["layer"].startswith("mobilenet_v2.")]
+    im2col = ("numpy", "cython.im2col", "numba.direct")
+    parts = [
+        f"# Benchmarks, {result['machine']['date'][:10]}",
+        machine_line(result),
+        f"![bar chart]({picture})",
+        "## The ladder",
+        CAPTION,
+        ladder(result),
+        "## Depthwise layers of MobileNetV2",
+        over_numpy([r for r in mobile if r["op"] == "depthwise_conv2d"], least=5),
+        "## im2col and col2im on MobileNetV2",
+        over_numpy([r for r in mobile if r["op"] == "im2col"], least=1),
+        "## Convolutions of MobileNetV2 by im2col (Cython) and directly (Numba)",
+        over_numpy([r for r in mobile if r["op"] == "conv2d" and r["rung"] in im2col], least=1),
+        "## The pointwise tile, as a share of the measured multiply-adds",
+        tile_share(result["rows"]),
+        "## Where auto takes a rung although another is faster",
+        "\n".join(f"- {line}" for line in too_slow(result)) or "Nowhere, by more than 10 %.",
+        "## Not timed",
+        "\n".join(f"- {line}" for line in missing(result)) or "Every rung is installed.",
+        "## All rungs on all layers",
+    ]
+    for problem, rows in grouped(result["rows"], lambda r: r["problem"]).items():
+        parts += [f"### {problem}", rows_table(rows, markdown=True)]
+    return "\n\n".join(parts) + "\n"
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__)
+    parser.add_argument("result", type=Path, help="a JSON file of `pytest benchmarks`")
+    parser.add_argument("--ladder", action="store_true", help="print only the summary table")
+    options = parser.parse_args(argv)
+    result = json.loads(options.result.read_text(encoding="utf-8"))
+    if options.ladder:
+        print(ladder(result))
+        return
+    from . import chart
+
+    page, picture = options.result.with_suffix(".md"), options.result.with_suffix(".png")
+    chart.draw(result, picture)
+    page.write_text(markdown(result, picture.name), encoding="utf-8")
+    print(f"{page}\n{picture}")
+
+
+if __name__ == "__main__":
+    main()

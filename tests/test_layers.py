@@ -14,7 +14,7 @@ ROWS: list[list[set[str]]] = [
     [{"tensor"}],
     [{"ops", "functional", "gradcheck"}],
     [{"nn"}, {"graph"}],
-    [{"models", "optim", "data", "metrics", "io"}],
+    [{"models", "optim", "data", "metrics", "io", "plots"}],
     [{"train"}, {"compress"}, {"io.onnx_export", "io.onnx_import", "onnx"}, {"infer"}],
     [{"demo"}],
     [{""}],  # nanoconv/__init__.py

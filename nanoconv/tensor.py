@@ -85,19 +85,21 @@ class Storage:
     """What tensors that share memory share: how often that memory was changed.
 
     Changes made through a Tensor (`x.zero_()`, `x[0] = 1`) bump `version`. Changes to the bare
-    ndarray cannot be counted, so from the moment that `.data` or `.numpy()` lets it out, checksums
-    are compared too. Arrays that never get out, the usual case, cost nothing.
+    ndarray cannot be counted, so from the moment that `.data` or `.numpy()` lets it out, what the
+    tape holds of it is checked by checksums. Without both, a tape and a bare ndarray, none is made.
     """
 
-    __slots__ = ("array", "escaped", "version")
+    __slots__ = ("array", "checksum", "escaped", "saved", "version")
 
     def __init__(self, array: Array) -> None:
         self.array, self.version = array, 0
-        self.escaped: int | None = None  # the checksum when the array got out
+        self.saved = self.escaped = False
+        self.checksum: int | None = None  # of the whole array, as a tape held it when it got out
 
     def escape(self) -> None:
-        if self.escaped is None:
-            self.escaped = checksum(self.array)
+        if self.saved and not self.escaped:
+            self.checksum = checksum(self.array)
+        self.escaped = True
 
 
 def checksum(array: Array) -> int:
@@ -111,18 +113,16 @@ class Saved:
 
     def __init__(self, tensor: Tensor) -> None:
         self.array, self.storage = tensor._data, tensor._storage
-        self.version = self.storage.version
-        self.checksum = None if self.storage.escaped is None else checksum(self.array)
+        self.version, self.storage.saved = self.storage.version, True
+        self.checksum = checksum(self.array) if self.storage.escaped else None
 
     def changed(self) -> bool:
         if self.version != self.storage.version:
             return True
         if self.checksum is not None:
             return self.checksum != checksum(self.array)
-        if self.storage.escaped is None:
-            return False
-        # Saved before the array got out: nothing can have changed until then.
-        return self.storage.escaped != checksum(self.storage.array)
+        # Saved before the array got out, and nothing can have changed until then.
+        return self.storage.escaped and self.storage.checksum != checksum(self.storage.array)
 
     def unpack(self, op: Op) -> Array:
         if self.changed():

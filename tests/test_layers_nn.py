@@ -86,7 +86,7 @@ LAYERS = {
     "linear without bias": (lambda lib: lib.Linear(6, 5, bias=False), (2, 6)),
     "max pool": (lambda lib: lib.MaxPool2d(2), IMAGE),
     "max pool with everything": (
-        lambda lib: lib.MaxPool2d((3, 2), (3, 1), (1, 1), (1, 2), False, True),
+        lambda lib: lib.MaxPool2d((2, 3), (2, 1), (0, 1), (1, 2), False, True),
         IMAGE,
     ),
     "avg pool": (lambda lib: lib.AvgPool2d(2), IMAGE),

@@ -41,7 +41,10 @@ def draw(result: dict[str, Any], path: Path) -> None:
     layers = {net: found for net, found in layers.items() if found}
     figure = plt.figure(figsize=(15, 9.5), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=(0.85, 1), hspace=0.04)
-    above.suptitle("The ladder: milliseconds of one layer, shorter is better", fontsize=11)
+    above.suptitle(
+        "The ladder: milliseconds of one layer, shorter is better (bold: the rung that is chosen)",
+        fontsize=11,
+    )
     for axes, famous in zip(above.subplots(1, len(FAMOUS)), FAMOUS, strict=True):
         draw_ladder(axes, result["rows"], *famous)
     below.suptitle(
@@ -92,9 +95,10 @@ def draw_ladder(
     axes.margins(x=0.18)
     axes.set_xlim(left=min(r["ms"] for r in rungs) / 3)
     net, _, place = layer.partition(".")
-    axes.set_title(f"{title}\n{NETS[net]} {place}: {rungs[0]['shape']}", fontsize=9)
+    axes.set_title(f"{title}\n{NETS[net]} {place}\n{rungs[0]['shape']}", fontsize=9)
     axes.tick_params(axis="y", length=0)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.9g}")
+    axes.xaxis.set_minor_formatter("")
 
 
 def convolutions(rows: list[Row], net: str) -> dict[str, list[Row]]:
@@ -110,6 +114,8 @@ def convolutions(rows: list[Row], net: str) -> dict[str, list[Row]]:
 
 def draw_net(axes: Any, title: str, layers: dict[str, list[Row]]) -> None:
     """A net: for each layer a bar from 1 to the rung that is chosen, dots for the others."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
     for k, rows in enumerate(layers.values()):
         for row in rows:
             ratio, color = row["over_pytorch"], COLORS[language(row)]
@@ -119,7 +125,9 @@ def draw_net(axes: Any, title: str, layers: dict[str, list[Row]]) -> None:
                 axes.plot(k, ratio, "o", color=color, markersize=4, zorder=3)
     axes.axhline(1, color=COLORS["pytorch"], linewidth=1.5, zorder=4)
     axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.grid(axis="y", color="#e4e4e4", zorder=0)
     axes.set_xticks(range(len(layers)), [name.partition(".")[2] for name in layers], rotation=90)
     axes.set_xlim(-0.8, len(layers) - 0.2)

@@ -1,6 +1,6 @@
-"""Make nanoconv/data/digits.npz from scikit-learn's copy of the UCI digits: run it without arguments.
+"""Make nanoconv/data/digits.npz from scikit-learn's copy of the UCI digits (no arguments).
 
-The same bytes come out of every run: `savez_compressed` writes no time stamps.
+Every run gives the same bytes: `savez_compressed` writes no time stamps.
 """
 
 from pathlib import Path

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import warnings
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 Array = np.ndarray
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")  # Pillow runs no program for these
 FAINT = 0.35  # ink below this part of the darkest does not widen the box: blur, noise, shadows
 
 
@@ -71,24 +73,24 @@ def recut(images: Array, rng: np.random.Generator) -> Array:
 
 
 def read_digit(path: str | PathLike[str]) -> Array:
-    """`digit_image` of the picture in a file: PNG, JPEG or whatever else Pillow reads.
+    """`digit_image` of the picture in a file: PNG, JPEG, GIF, BMP, TIFF, WebP or PNM.
 
-    Transparent pixels are paper. Raises OSError for a file that cannot be read, ValueError for one
-    without a digit, ImportError without Pillow.
+    Transparent pixels are paper. OSError where there is no file to read, ValueError for one that is
+    no picture, damaged, too large or blank; ImportError without Pillow.
     """
     try:
         from PIL import Image, ImageOps
     except ImportError as error:
         raise ImportError('reading pictures needs Pillow: pip install "nanoconv[cli]"') from error
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), Path(path).open("rb") as file:
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            with Image.open(path) as file:
-                return digit_image(brightness(ImageOps.exif_transpose(file)))
+            picture = brightness(ImageOps.exif_transpose(Image.open(file, formats=FORMATS)))
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise ValueError("the picture is too large") from error
-        except SyntaxError as error:  # Pillow's word for a file that breaks its format's rules
-            raise OSError(str(error)) from error
+        except Exception as error:  # a damaged file can make Pillow raise almost anything
+            raise ValueError("not a picture, or a damaged one") from error
+    return digit_image(picture)
 
 
 def brightness(image: Any) -> Array:

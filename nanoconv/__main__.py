@@ -1,0 +1,5 @@
+"""`python -m nanoconv` is `nanoconv`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""Files: checkpoints, and how a file is written so that it is never half there."""

@@ -133,30 +133,43 @@ class Saved:
         return self.array
 
 
-def stand_in(shape: tuple[int, ...], dtype: np.dtype) -> Array:
-    """An array of NaNs that takes no memory, in place of an input whose values were not kept."""
-    return np.ndarray(shape, dtype, b"\xff" * 8, 0, (0,) * len(shape))
+class Forgotten:
+    """The shape and dtype of an array that the tape does not hold; its values read as NaN."""
+
+    __slots__ = ("dtype", "shape")
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.shape, self.dtype = tensor.shape, tensor.dtype
+
+    def unpack(self, op: Op) -> Array:
+        nan = b"\xff" * 8  # every element is this one, so the array takes no memory
+        return np.ndarray(self.shape, self.dtype, nan, 0, (0,) * len(self.shape))
 
 
 class Node:
-    """One recorded run of an op.
+    """One recorded run of an op: what it computed, and with what.
 
     `sources` says where each input's gradient goes: to another Node, to a leaf Tensor, or nowhere.
-    `inputs` holds the arrays that the gradient needs, and of all others their shape and dtype.
     """
 
-    __slots__ = ("attrs", "inputs", "op", "output", "retained", "sources", "spent")
+    __slots__ = ("attrs", "extra", "inputs", "op", "output", "retained", "sources", "spent")
 
-    def __init__(self, op: Op, inputs: tuple[Tensor | None, ...], attrs: dict, output: Any) -> None:
-        self.op, self.attrs, self.output, self.spent = op, attrs, output, False
+    def __init__(
+        self, op: Op, inputs: tuple[Tensor | None, ...], attrs: dict, y: Tensor, extra: tuple
+    ) -> None:
+        self.op, self.attrs, self.extra, self.spent = op, attrs, extra, False
         self.sources = tuple(
             None if t is None or not t.requires_grad else (t._node or t) for t in inputs
         )
         self.inputs = tuple(
-            None if t is None else Saved(t) if op.keeps_input(k) else (t.shape, t.dtype)
+            None if t is None else Saved(t) if op.keeps_input(k) else Forgotten(t)
             for k, t in enumerate(inputs)
         )
+        self.output = Saved(y) if "y" in op.keeps else None
         self.retained: weakref.ref[Tensor] | None = None
+        for array in extra:  # the caller gets it too, and must not change it
+            if isinstance(array, np.ndarray):
+                array.flags.writeable = False
 
     def check(self) -> None:
         if self.spent:
@@ -169,15 +182,10 @@ class Node:
 
     def gradients(self, dy: Array) -> list[tuple[Node | Tensor, Array]]:
         """Where each input's gradient goes, and the gradient."""
-
-        def unpack(held: Any) -> Any:
-            return held.unpack(self.op) if isinstance(held, Saved) else held
-
-        output = self.output
-        output = tuple(map(unpack, output)) if isinstance(output, tuple) else unpack(output)
-        arrays = tuple(
-            stand_in(*held) if isinstance(held, tuple) else unpack(held) for held in self.inputs
-        )
+        arrays = tuple(None if held is None else held.unpack(self.op) for held in self.inputs)
+        output: Any = None if self.output is None else self.output.unpack(self.op)
+        if self.extra:
+            output = (output, *self.extra)
         if isinstance(self.op.vjp, tuple):
             grads = tuple(
                 None if source is None else rule(dy, output, *arrays, **self.attrs)
@@ -190,11 +198,11 @@ class Node:
         return [
             (source, fit(grad, array.shape))
             for source, grad, array in zip(self.sources, grads, arrays, strict=False)
-            if source is not None and grad is not None
+            if source is not None and grad is not None and array is not None
         ]
 
     def free(self) -> None:
-        self.inputs, self.output, self.sources, self.spent = (), None, (), True
+        self.inputs, self.output, self.extra, self.sources, self.spent = (), None, (), (), True
 
 
 def apply(op: Op, *inputs: Tensor | None, **attrs: Any) -> Any:
@@ -214,9 +222,7 @@ def apply(op: Op, *inputs: Tensor | None, **attrs: Any) -> Any:
             y._storage = t._storage
     recorded = _state.grad_enabled and y.dtype.kind == "f"
     if recorded and any(t is not None and t.requires_grad for t in inputs):
-        kept: Any = Saved(y) if "y" in op.keeps else None
-        y._node = Node(op, inputs, attrs, (kept, *extra) if extra else kept)
-        y._requires_grad = True
+        y._node, y._requires_grad = Node(op, inputs, attrs, y, extra), True
     for observer in _state.observers:
         observer(op, inputs, attrs, y)
     return (y, *extra) if extra else y
@@ -461,6 +467,9 @@ class Tensor(Methods):
     def __int__(self) -> int:
         return int(self.item())
 
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if self.numel() == 1 and spec else str(self)
+
     def __bool__(self) -> bool:
         if self.numel() != 1:
             raise ValueError(f"bool: a tensor of shape {self.shape} is neither true nor false")
@@ -544,7 +553,7 @@ class Tensor(Methods):
 
     def zero_(self) -> Tensor:
         """self ← 0."""
-        return self.fill_(0)
+        return self.fill_(False)
 
     def add_(self, other: Any, alpha: float = 1) -> Tensor:
         """self ← self + alpha·other."""

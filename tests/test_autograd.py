@@ -488,6 +488,17 @@ def test_an_index_is_copied():
     assert x.grad.tolist() == [2, 0, 0]
 
 
+def test_what_an_op_returns_beside_its_output_cannot_be_changed():
+    x = nc.randn(1, 1, 4, 4, requires_grad=True)
+    y, index = nc.functional.max_pool2d(x, 2, return_indices=True)
+    with pytest.raises(ValueError, match="read-only"):
+        index.fill_(10**9)
+    with pytest.raises(ValueError, match="read-only"):
+        index.data[...] = 10**9
+    y.sum().backward()
+    assert x.grad.sum().item() == 4
+
+
 def test_changes_that_matter_to_no_gradient_are_allowed():
     x = leaf(1.0, 2.0)
     h = x * 2
@@ -553,6 +564,15 @@ def test_changes_that_would_lose_a_gradient_are_refused():
     with nc.no_grad():
         c.copy_(x)
     assert c.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8", "uint8", "bool"])
+def test_zero_(dtype):
+    assert nc.ones(2, dtype=dtype).zero_().tolist() == [0, 0]
+
+
+def test_format():
+    assert f"{nc.tensor(1 / 3):.2f} {leaf(2.0):5.1f} {nc.tensor(True)}" == "0.33   2.0 tensor(True)"
 
 
 def test_in_place_arguments():

@@ -54,7 +54,7 @@ class Book:
         limits: dict[str, Callable[[], Any]] = {"copy": measure.copy_of(nbytes, self.threads)}
         if probe := measure.multiply_adds():
             limits["multiply-adds"] = lambda: rates.append(probe())
-        times = known | measure.take_turns(runs | limits, SECONDS[self.mode])
+        times = known | measure.take_turns(runs | limits, SECONDS[self.mode], self.threads)
         peak = median(rates) * self.threads if rates else None
         self.peaks += [peak] if peak else []
         copy, flops = median(times["copy"]), 2 * problem.layer.macs

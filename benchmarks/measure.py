@@ -28,14 +28,18 @@ TURN = 0.002  # seconds; a call that takes longer is a turn of its own
 ROUNDS = (3, 50)  # at least and at most
 
 
-def take_turns(contenders: dict[str, Callable[[], Any]], seconds: float) -> dict[str, list[float]]:
+def take_turns(
+    contenders: dict[str, Callable[[], Any]], seconds: float, threads: int = 1
+) -> dict[str, list[float]]:
     """Seconds of each call of each contender, measured in turns for about `seconds` in all.
 
     Each turn begins with an unmeasured call, which brings the contender's data back into the
-    cache, unless one call is longer than ten turns and does so by itself.
+    cache, unless one call is longer than ten turns and does so by itself. With several threads it
+    begins with a pause: idle threads of OpenMP spin for a while, and would take a core away.
     """
     costs = {name: timed(run)[0] for name, run in contenders.items()}
-    one_round = sum(max(cost, TURN) + cost * (cost < 10 * TURN) for cost in costs.values())
+    pause = 2 * TURN if threads > 1 else 0
+    one_round = sum(pause + max(c, TURN) + c * (c < 10 * TURN) for c in costs.values())
     rounds = min(max(int(seconds / one_round), ROUNDS[0]), ROUNDS[1])
     times: dict[str, list[float]] = {name: [] for name in contenders}
     names = list(contenders)
@@ -45,6 +49,8 @@ def take_turns(contenders: dict[str, Callable[[], Any]], seconds: float) -> dict
         for k in range(rounds):
             for name in names[k % len(names) :] + names[: k % len(names)]:
                 run = contenders[name]
+                if pause:
+                    time.sleep(pause)
                 if costs[name] < 10 * TURN:
                     run()
                 end = time.perf_counter() + TURN
@@ -109,7 +115,7 @@ def machine(threads: int) -> dict[str, Any]:
     """What a reader must know to read the numbers, with the copy measured from RAM."""
     packages = ("numpy", "numba", "torch")
     large = copy_of(1 << 28, threads)
-    times = take_turns({"copy": large}, 0.3)["copy"]
+    times = take_turns({"copy": large}, 0.3, threads)["copy"]
     return {
         "cpu": cpu_name(),
         "cpus": nc.config.usable_cpus(),

@@ -76,8 +76,9 @@ class Optimizer:
     def check(self, group: Group) -> None:
         """ValueError if a hyper-parameter is out of its range."""
         for name in ("lr", "eps", "momentum", "weight_decay"):
-            if name in group and not group[name] >= 0:
-                raise ValueError(f"{self._name}: {name}={group[name]} must not be negative")
+            value = group.get(name, 0)
+            if not (isinstance(value, (int, float, np.number)) and value >= 0):
+                raise ValueError(f"{self._name}: {name}={value!r} must be a number from 0 up")
 
     def update(self, p: Array, g: Array, state: dict[str, Any], group: Group) -> None:
         """One step of one parameter `p` with gradient `g`: changes `p` and `state` in place."""

@@ -150,7 +150,7 @@ def test_parameters_are_filled_without_a_trace():
     init.xavier_uniform_(p)
     assert p.requires_grad
     assert p.is_leaf
-    assert p._storage.escaped is None
+    assert not p._storage.escaped
 
 
 # --------------------------------------------------------------------------- errors

@@ -275,6 +275,8 @@ def test_batch_norm_refuses_and_then_remembers_nothing():
             layer(nc.tensor(np.ones(shape, np.float32)))
     assert layer.num_batches_tracked.item() == 0
     assert layer.running_mean.tolist() == [0, 0, 0, 0]
+    with pytest.raises(TypeError, match="must be a nanoconv Tensor, got list"):
+        layer([1.0])
     with pytest.raises(ValueError, match=r"BatchNorm1d: .* expected 2 or 3 axes"):
         nn.BatchNorm1d(4)(nc.tensor(np.ones(IMAGE, np.float32)))
 
@@ -317,6 +319,7 @@ def test_batch_norm_forgets():
         (lambda: nn.AvgPool2d(2, padding=-1), "AvgPool2d: padding=-1"),
         (lambda: nn.BatchNorm2d(0), "BatchNorm2d: num_features=0"),
         (lambda: nn.Dropout(1.5), r"Dropout: p=1\.5"),
+        (lambda: nn.Dropout("half"), "Dropout: p='half'"),
         (lambda: nn.ChannelShuffle(0), "ChannelShuffle: groups=0"),
         (lambda: nn.CrossEntropyLoss(reduction="max"), "CrossEntropyLoss: reduction='max'"),
         (lambda: nn.CrossEntropyLoss(label_smoothing=2), "CrossEntropyLoss: label_smoothing=2"),

@@ -329,7 +329,7 @@ class _BatchNorm(Module):
             init.zeros_(self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
-        if input.ndim not in self._dims:
+        if isinstance(input, Tensor) and input.ndim not in self._dims:
             expected = " or ".join(map(str, self._dims))
             raise ValueError(
                 f"{type(self).__name__}: input has shape {list(input.shape)}, "
@@ -393,7 +393,7 @@ class Dropout(Module):
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
-        if not 0 <= p <= 1:
+        if not (isinstance(p, (int, float)) and 0 <= p <= 1):
             raise ValueError(f"Dropout: p={p!r} must be a probability between 0 and 1")
         self.p, self.inplace = p, inplace
 

@@ -277,9 +277,8 @@ class Module:
 
     def to(self, dtype: Any) -> Self:
         """Convert all floating parameters and buffers, in place, to float32 or float64."""
-        dtype = np.dtype(dtype)
-        if dtype not in (np.float32, np.float64):
-            raise TypeError(f"to: dtype={dtype} must be float32 or float64")
+        if dtype is None or np.dtype(dtype) not in (np.float32, np.float64):
+            raise TypeError(f"to: dtype={dtype!r} must be float32 or float64")
         for t in itertools.chain(self.parameters(), self.buffers()):
             if t.dtype.kind == "f" and t.dtype != dtype:
                 t._storage.version += 1  # a tape that saved the old array cannot go on

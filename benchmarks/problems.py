@@ -222,17 +222,19 @@ def all_ladders() -> dict[str, Ladder]:
 
 
 # --------------------------------------------------------------------------- memory formats
+#
+# Of images, which here are the arrays (1, C, H, W). All others stay as the op passes them: a rung
+# that wants a transposed view in another order has to pay for the copy.
 
 
 def contiguous(array: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(array)
+    return np.ascontiguousarray(array) if array.ndim == 4 and len(array) == 1 else array
 
 
 def channels_last(array: np.ndarray) -> np.ndarray:
-    """Images, here the arrays (1, C, H, W), laid out as NHWC; all others as they are."""
     if array.ndim == 4 and len(array) == 1:
         return np.ascontiguousarray(array.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
-    return np.ascontiguousarray(array)
+    return array
 
 
 # --------------------------------------------------------------------------- is it right?

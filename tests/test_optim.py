@@ -75,6 +75,43 @@ def test_trajectories_equal_pytorch(name, options, dtype):
     assert np.abs(run(nc, dtype, name, options) - expected).max() <= bound
 
 
+def train(lib, change=0.0):
+    """The parameters and buffers of a small network after training, as one vector."""
+    net = lib.Sequential(
+        lib.Conv2d(2, 8, 3, padding=1, bias=False),
+        lib.BatchNorm2d(8),
+        lib.Hardswish(),
+        lib.Conv2d(8, 8, 3, stride=2, groups=8),
+        lib.AvgPool2d(2),
+        lib.Flatten(),
+        lib.Linear(8, 3),
+    ).double()
+    rng = np.random.default_rng(0)
+    state = {
+        name: rng.uniform(0.1, 1, value.shape) * (1 + change * rng.choice([-1, 1], value.shape))
+        for name, value in sorted(net.state_dict().items())
+        if "num_batches" not in name
+    }
+    state["1.num_batches_tracked"] = np.array(0)
+    images, labels = rng.normal(size=(12, 2, 6, 6)), rng.integers(0, 3, 12)
+    as_tensor, classes = (nc.tensor, optim) if lib is nn else (torch.tensor, torch.optim)
+    net.load_state_dict(state if lib is nn else {k: torch.tensor(v) for k, v in state.items()})
+    optimiser = classes.SGD(net.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-3)
+    criterion = lib.CrossEntropyLoss(label_smoothing=0.1)
+    for _ in range(STEPS):
+        optimiser.zero_grad()
+        criterion(net(as_tensor(images)), as_tensor(labels)).backward()
+        optimiser.step()
+    return np.concatenate([np.asarray(v).ravel() for _, v in sorted(net.state_dict().items())])
+
+
+def test_a_network_trains_as_in_pytorch():
+    expected, eps = train(torch.nn), np.finfo(np.float64).eps / 2
+    moved = train(torch.nn, change=eps) - expected
+    bound = 2 * STEPS * (eps * np.abs(expected).max() + np.abs(moved).max())
+    assert np.abs(train(nn) - expected).max() <= bound < 1e-9 * np.abs(expected).max()
+
+
 @MODES
 def test_a_scalar_moves_as_an_array_does(name, options):
     scalar, array = nn.Parameter(nc.tensor(1.5)), nn.Parameter([1.5])

@@ -195,7 +195,7 @@ _EXTRAS = {
     "onnx": ("onnx",),
     "plot": ("matplotlib",),
 }
-_REBUILD = "with GCC or Clang and Python's headers installed: pip install --force-reinstall ."
+_REBUILD = "with GCC or Clang and Python's headers, in the source tree: pip install ."
 
 
 def _version(package: str) -> str:
@@ -218,13 +218,14 @@ def _describe_kernels() -> list[tuple[str, str]]:
     openmp = _kernels.openmp()
     rows = [
         ("kernels", f"{_kernels.level}: {why}" if _kernels.level else "none compiled"),
-        ("built", f"{built} (compiler {_kernels.compiler()})" if built else "none"),
+        ("built", built or "none"),
+        ("compiler", _kernels.compiler() or "none"),
         ("runs here", supported or "unknown"),
         ("OpenMP", str(openmp) if openmp else "no: every kernel runs on one thread"),
     ]
-    return rows + [
-        ("missing", f"{what}: {reason}; {_REBUILD}") for what, reason in _kernels.missing().items()
-    ]
+    missing = _kernels.missing().items()
+    rows += [("missing", f"{what}: {reason}") for what, reason in missing]
+    return [*rows, ("to get it", _REBUILD)] if missing else rows
 
 
 def show_config() -> None:

@@ -16,9 +16,13 @@ __all__ = ["built", "choose", "compiler", "level", "missing", "openmp", "support
 LEVELS = ("avx512", "avx2", "neon", "baseline")  # best first
 _HERE = Path(__file__).parent
 
+_failure = ""
+
 try:
     from .cpu_cy import compiler, openmp, supported
-except ImportError:  # installed without a C compiler: the Numba bodies and NumPy are left
+except ImportError as error:  # no compiled kernels: the Numba bodies and NumPy are left
+    if not isinstance(error, ModuleNotFoundError):
+        _failure = str(error)  # built, but a library that it needs is not here
 
     def supported() -> tuple[str, ...]:
         return ()
@@ -37,7 +41,9 @@ def built() -> tuple[str, ...]:
 
 
 def missing() -> dict[str, str]:
-    """What the build left out, and why, as setup.py recorded it."""
+    """What is not there, and why: as setup.py recorded it, or as the import found it."""
+    if _failure:
+        return {"extensions": _failure}
     try:
         record = json.loads((_HERE / "build.json").read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -3,7 +3,7 @@
 A shared machine changes its speed within seconds, so contenders that run one after the other
 cannot be compared. Here all contenders of one problem take short turns, round after round, and the
 machine's own limits, multiply-adds of one core and a copy of as many bytes as the problem moves,
-take part as two of them. Minimum and median are over all rounds.
+take part as two of them. Minimum and median are over all turns.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ import numpy as np
 import nanoconv as nc
 
 TURN = 0.002  # seconds; a call that takes longer is a turn of its own
-ROUNDS = (3, 50)  # at least and at most
+ONCE = 0.5  # seconds
+LEAST, MOST = 5, 50  # turns
 
 
 def take_turns(
@@ -33,35 +34,45 @@ def take_turns(
 ) -> dict[str, list[float]]:
     """Seconds of each call of each contender, measured in turns for about `seconds` in all.
 
-    Each turn begins with an unmeasured call, which brings the contender's data back into the
-    cache, unless one call is longer than ten turns and does so by itself. With several threads it
-    begins with a pause: idle threads of OpenMP spin for a while, and would take a core away.
+    Each gets the same time, so that slow ones sit out rounds, evenly spread. A turn begins with an
+    unmeasured call, which brings the contender's data back into the cache, unless one call is
+    longer than ten turns and does so by itself. With several threads it begins with a pause: idle
+    threads of OpenMP spin for a while, and would take a core away. What takes longer than half a
+    second is timed only once.
     """
     costs = {name: timed(run)[0] for name, run in contenders.items()}
+    times = {name: [cost] if cost > ONCE else [] for name, cost in costs.items()}
     pause = 2 * TURN if threads > 1 else 0
-    one_round = sum(pause + max(c, TURN) + c * (c < 10 * TURN) for c in costs.values())
-    rounds = min(max(int(seconds / one_round), ROUNDS[0]), ROUNDS[1])
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    names = list(contenders)
+    turns = {
+        name: min(max(int(seconds / len(costs) / (pause + turn_seconds(cost))), LEAST), MOST)
+        for name, cost in costs.items()
+        if cost <= ONCE
+    }
+    rounds = max(turns.values(), default=0)
     collecting = gc.isenabled()
     gc.disable()
     try:
         for k in range(rounds):
-            for name in names[k % len(names) :] + names[: k % len(names)]:
-                run = contenders[name]
-                if pause:
-                    time.sleep(pause)
+            present = [n for n, t in turns.items() if (k + 1) * t // rounds > k * t // rounds]
+            first = k % len(present)
+            for name in present[first:] + present[:first]:
+                time.sleep(pause)
                 if costs[name] < 10 * TURN:
-                    run()
+                    contenders[name]()
                 end = time.perf_counter() + TURN
                 while True:
-                    times[name].append(timed(run)[0])
+                    times[name].append(timed(contenders[name])[0])
                     if time.perf_counter() >= end:
                         break
     finally:
         if collecting:
             gc.enable()
     return times
+
+
+def turn_seconds(cost: float) -> float:
+    """How long a turn takes, for a call that takes `cost`."""
+    return max(cost, TURN) + (cost if cost < 10 * TURN else 0)
 
 
 def timed(run: Callable[[], Any]) -> tuple[float, Any]:

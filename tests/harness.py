@@ -4,8 +4,8 @@
 Here a drawn problem becomes arrays, runs through nanoconv and PyTorch, forward and backward, and
 is compared within an error bound that is computed, never typed:
 
-    multilinear ops      |error| ≤ 2·K·ε·R    R: the op on absolute values, K: the longest sum
-    all others           |error| ≤ 2·K·(ε·|y| + |Δy|)    Δy: what relative changes ε of the inputs do
+    multilinear ops   |error| ≤ 2·K·ε·R             K: the longest sum, R: the op on absolute values
+    all others        |error| ≤ 2·K·(ε·|y| + |Δy|)  Δy: what relative changes ε of the inputs do
 
 Every buffer that nanoconv allocates during a run is filled with NaN and fenced at both ends.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,9 @@ from nanoconv.dispatch import Ladder
 torch = pytest.importorskip("torch")
 torch.set_num_threads(1)
 
-LAYOUTS = ("contiguous", "channels_last", "strided")
+EPS = {np.dtype(name): float(np.finfo(name).eps) for name in ("float32", "float64")}
+LAYOUTS = ("contiguous", "channels_last", "strided", "reversed", "overlapping")
+Arrays = dict[str, Any]  # name of the argument → array or None
 
 
 @dataclass(frozen=True)
@@ -41,77 +43,108 @@ class Problem:
     seed: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Case:
     """One row of the table.
 
     function   (F, tensors…, **attrs): the op in nanoconv, and in PyTorch if `oracle` is not given
-    oracle     (torch.nn.functional, tensors…, **attrs) where PyTorch's call differs
     draw       a strategy for (shapes, attrs)
     length     (shapes, attrs) → the longest sum behind one number, forward or backward
     ladders    the op's ladders: every rung of theirs is tested
+    oracle     (torch.nn.functional, tensors…, **attrs) where PyTorch's call differs
     multilinear  linear in every tensor taken alone
-    values     (name, shape, rng) → float64 array; default: standard normal
-    integers   names of the arguments that are indices and have no gradient
+    values     (name, shape, rng) → array; default: standard normal
+    constants  names of the arguments that have no gradient, such as indices
+    without    rungs of the ladders that the drawn problems do not reach
     """
 
     name: str
     function: Callable
     draw: st.SearchStrategy
-    length: Callable[[dict, dict], int]
+    length: Callable[[dict, dict], int] = lambda shapes, attrs: 4
     ladders: tuple[Ladder, ...] = ()
     oracle: Callable | None = None
     multilinear: bool = False
     values: Callable[[str, tuple, np.random.Generator], np.ndarray] | None = None
-    integers: tuple[str, ...] = field(default=())
+    constants: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
 
-    def problems(self) -> st.SearchStrategy:
-        """Problems of this case in every memory format."""
+    def __repr__(self) -> str:
+        return self.name
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # what Hypothesis prints
+        printer.text(self.name)
+
+    def problems(self, *layouts: str) -> st.SearchStrategy:
+        """Problems of this case in every memory format, or in the ones given."""
         return st.builds(
             lambda drawn, layout, seed: Problem(*drawn, layout, seed),
             self.draw,
-            st.sampled_from(LAYOUTS),
+            st.sampled_from(layouts or LAYOUTS),
             st.integers(0, 2**32 - 1),
         )
 
     @property
     def rungs(self) -> list[str]:
         """The names of all rungs that any ladder of the op has; "numpy" is always one."""
-        return list(dict.fromkeys([r for ladder in self.ladders for r in ladder.rungs] + ["numpy"]))
+        rungs = [rung for ladder in self.ladders for rung in ladder.rungs] + ["numpy"]
+        return [rung for rung in dict.fromkeys(rungs) if rung not in self.without]
+
+    def differentiable(self, arrays: Arrays) -> list[str]:
+        """The names of the arguments that have a gradient here."""
+        return [name for name, a in arrays.items() if a is not None and name not in self.constants]
 
 
 # --------------------------------------------------------------------------- values and layouts
 
 
-def arrays_of(case: Case, problem: Problem) -> dict[str, np.ndarray | None]:
+def arrays_of(case: Case, problem: Problem) -> Arrays:
     """float64 arrays whose values are exact in float32, so that both precisions start equal."""
     rng = np.random.default_rng(problem.seed)
-    arrays: dict[str, np.ndarray | None] = {}
+    arrays: Arrays = dict.fromkeys(problem.shapes)
     for name, shape in problem.shapes.items():
-        if shape is None:
-            arrays[name] = None
-        elif case.values is not None:
-            arrays[name] = case.values(name, shape, rng)
-        else:
-            arrays[name] = rng.standard_normal(shape)
-        if arrays[name] is not None and name not in case.integers:
-            arrays[name] = arrays[name].astype(np.float32).astype(np.float64)
+        if shape is not None:
+            array = case.values(name, shape, rng) if case.values else rng.standard_normal(shape)
+            if array.dtype.kind == "f":
+                array = array.astype(np.float32).astype(np.float64)
+            overlapping = problem.layout == "overlapping" and name not in case.constants
+            arrays[name] = overlapped(array) if overlapping else array
     return arrays
 
 
-def laid_out(array: np.ndarray, layout: str) -> np.ndarray:
-    """The same values in another memory format, read-only."""
+def overlapped(array: np.ndarray) -> np.ndarray:
+    """array[k₀, k₁, …] ← array[k₀ + k₁ + …]: a view whose elements lie on top of each other."""
+    if array.size == 0:
+        return array
+    line = np.resize(array, sum(array.shape) - array.ndim + 1)
+    strides = array.itemsize * np.ones(array.ndim, int)
+    return np.lib.stride_tricks.as_strided(line, array.shape, strides)
+
+
+def laid_out(array: np.ndarray, layout: str, writeable: bool = False) -> np.ndarray:
+    """The same values in another memory format; "overlapping" is for what `overlapped` made."""
     if layout == "channels_last" and array.ndim == 4:
         array = np.ascontiguousarray(array.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
     elif layout == "strided" and array.ndim:
-        wide = np.full((*array.shape[:-1], 2 * array.shape[-1]), np.nan, array.dtype)
-        if array.dtype.kind != "f":
-            wide = np.zeros_like(wide, array.dtype)
+        wide = np.full((*array.shape[:-1], 2 * array.shape[-1]), 99, array.dtype)
         wide[..., ::2] = array
         array = wide[..., ::2]
+    elif layout == "reversed" and array.ndim:
+        array = np.array(array[..., ::-1], order="C")[..., ::-1]
+    elif layout == "overlapping" and array.size and array.ndim:
+        axes = range(array.ndim)  # the line runs along the first axis, then the second, …
+        parts = [
+            array[(-1,) * k + (slice(k > 0, None),) + (0,) * (array.ndim - k - 1)] for k in axes
+        ]
+        array = np.lib.stride_tricks.as_strided(
+            np.concatenate([*parts, []], dtype=array.dtype),
+            array.shape,
+            (array.itemsize,) * array.ndim,
+        )
     else:
         array = np.array(array, order="C")
-    array.flags.writeable = False
+    if not writeable:
+        array.flags.writeable = False
     return array
 
 
@@ -119,78 +152,88 @@ def laid_out(array: np.ndarray, layout: str) -> np.ndarray:
 
 
 def run(
-    case: Case, problem: Problem, arrays: dict, dtype: Any, dy: np.ndarray | None = None
+    case: Case,
+    problem: Problem,
+    arrays: Arrays,
+    dtype: Any,
+    dy: np.ndarray | None = None,
+    writeable: bool = False,
 ) -> list[np.ndarray]:
-    """[y, gradient by each float input, extra outputs…] of nanoconv in `dtype`."""
-    inputs = []
+    """[y, gradient by each input that has one, extra outputs…] of nanoconv in `dtype`.
+
+    The inputs are read-only, or must at least come out as they went in.
+    """
+    inputs: dict[str, nc.Tensor | None] = dict.fromkeys(arrays)
     for name, array in arrays.items():
-        if array is None:
-            inputs.append(None)
-        elif name in case.integers:
-            inputs.append(nc.from_numpy(laid_out(array, "contiguous")))
-        else:
-            tensor = nc.from_numpy(laid_out(array.astype(dtype), problem.layout))
-            inputs.append(tensor.requires_grad_())
-    result = case.function(nc.functional, *inputs, **problem.attrs)
+        if array is not None:
+            constant = name in case.constants
+            array = array.astype(dtype) if array.dtype.kind == "f" else array
+            layout = "contiguous" if constant else problem.layout
+            inputs[name] = nc.from_numpy(laid_out(array, layout, writeable))
+            inputs[name].requires_grad = not constant
+    result = case.function(nc.functional, *inputs.values(), **problem.attrs)
     y, *extra = result if isinstance(result, tuple) else (result,)
     assert y.dtype == dtype
     outputs = [y.detach().numpy()]
     if dy is not None:
-        y.backward(laid_out(dy.astype(dtype), problem.layout))
-        for name, tensor in zip(arrays, inputs, strict=True):
-            if tensor is not None and name not in case.integers:
-                assert tensor.grad.shape == tensor.shape and tensor.grad.dtype == dtype
-                outputs.append(tensor.grad.numpy())
-    return outputs + [e.numpy() if isinstance(e, nc.Tensor) else e for e in extra]
+        layout = "contiguous" if problem.layout == "overlapping" else problem.layout
+        y.backward(laid_out(dy.astype(dtype), layout, writeable))
+        for name in case.differentiable(arrays):
+            gradient = inputs[name].grad
+            assert gradient.shape == inputs[name].shape, name
+            assert gradient.dtype == dtype, name
+            outputs.append(gradient.numpy())
+    for name, array in arrays.items():
+        if array is not None:
+            same = array.astype(dtype) if array.dtype.kind == "f" else array
+            np.testing.assert_array_equal(inputs[name].detach().numpy(), same, f"{name} changed")
+    return outputs + [e.numpy() for e in extra]
 
 
 def run_torch(
-    case: Case, problem: Problem, arrays: dict, dy: np.ndarray | None
+    case: Case, problem: Problem, arrays: Arrays, dy: np.ndarray | None
 ) -> list[np.ndarray]:
     """The same from PyTorch in float64."""
-    inputs = []
+    inputs = dict.fromkeys(arrays)
     for name, array in arrays.items():
-        if array is None:
-            inputs.append(None)
-        else:
-            tensor = torch.from_numpy(np.array(array, order="C"))
-            inputs.append(tensor if name in case.integers else tensor.requires_grad_())
-    result = (case.oracle or case.function)(torch.nn.functional, *inputs, **problem.attrs)
+        if array is not None:
+            inputs[name] = torch.from_numpy(np.array(array, order="C"))
+            inputs[name].requires_grad = name not in case.constants
+    result = (case.oracle or case.function)(torch.nn.functional, *inputs.values(), **problem.attrs)
     y, *extra = result if isinstance(result, tuple) else (result,)
     outputs = [y.detach().numpy()]
     if dy is not None:
         y.backward(torch.from_numpy(np.asarray(dy)))
-        for name, tensor in zip(arrays, inputs, strict=True):
-            if tensor is not None and name not in case.integers:
-                gradient = torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
-                outputs.append(gradient.numpy())
+        for name in case.differentiable(arrays):
+            gradient = inputs[name].grad
+            outputs.append(
+                (torch.zeros_like(inputs[name]) if gradient is None else gradient).numpy()
+            )
     return outputs + [e.numpy() for e in extra]
 
 
 def gradient_for(y_shape: tuple[int, ...], problem: Problem) -> np.ndarray:
     """A random output gradient, exact in float32."""
     rng = np.random.default_rng(problem.seed + 1)
-    return rng.standard_normal(y_shape).astype(np.float32).astype(np.float64)
+    return np.asarray(rng.standard_normal(y_shape)).astype(np.float32).astype(np.float64)
 
 
 # --------------------------------------------------------------------------- comparing
 
 
 def bounds(
-    case: Case, problem: Problem, arrays: dict, dy: np.ndarray, truth: list, eps: float
+    case: Case, problem: Problem, arrays: Arrays, dy: np.ndarray, truth: list, eps: float
 ) -> list[np.ndarray]:
     """How far each number of a run in precision eps may be from `truth`."""
     length = max(case.length(problem.shapes, problem.attrs), 1)
 
     def changed(how: Callable[[np.ndarray], np.ndarray]) -> list[np.ndarray]:
-        inputs = {
-            name: array if array is None or name in case.integers else how(array)
-            for name, array in arrays.items()
-        }
-        return run_torch(case, problem, inputs, how(dy))
+        floats = {name for name, a in arrays.items() if a is not None and a.dtype.kind == "f"}
+        inputs = {n: np.asarray(how(a)) if n in floats else a for n, a in arrays.items()}
+        return run_torch(case, problem, inputs, np.asarray(how(dy)))
 
     if case.multilinear:
-        return [2 * length * eps * r for r in changed(np.abs)]
+        return [2 * length * eps * np.abs(r) for r in changed(np.abs)]
     rng = np.random.default_rng(problem.seed + 2)
     allowed = [eps * np.abs(t) + 1e-3 * eps for t in truth]
     for _ in range(4):
@@ -205,8 +248,7 @@ def bounds(
 def assert_within(case: Case, results: list, truth: list, allowed: list, what: str) -> None:
     assert len(results) == len(truth)
     for k, (result, expected, limit) in enumerate(zip(results, truth, allowed, strict=True)):
-        part = ("output", *(f"gradient {g}" for g in range(1, len(truth))))[k]
-        label = f"{case.name}, {what}: {part}"
+        label = f"{case.name}, {what}: {f'gradient {k}' if k else 'output'}"
         assert result.shape == expected.shape, label
         if expected.dtype.kind != "f":
             np.testing.assert_array_equal(result, expected, label)
@@ -231,7 +273,7 @@ FENCE = 32
 
 @contextlib.contextmanager
 def poisoned_buffers() -> Iterator[None]:
-    """Every buffer is NaN (integers: the minimum) at first, and fenced: writes outside are found."""
+    """Every buffer is NaN (integers: the minimum) at first, and fenced against writes outside."""
     blocks: list[tuple[np.ndarray, Any]] = []
 
     def allocate(size: int, dtype: np.dtype) -> np.ndarray:
@@ -251,17 +293,29 @@ def poisoned_buffers() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def rungs_taken() -> Iterator[set[tuple[str, str]]]:
-    """Which rung each ladder ran inside: a set of (ladder, rung)."""
-    taken: set[tuple[str, str]] = set()
+def rungs_taken() -> Iterator[list[tuple[str, str, Any]]]:
+    """What each ladder ran inside: (ladder, rung, what it returned)."""
+    taken: list[tuple[str, str, Any]] = []
     original = Ladder.run
 
     def run_and_note(self: Ladder, rung: str, *args: Any) -> Any:
-        taken.add((self.name, rung))
-        return original(self, rung, *args)
+        result = original(self, rung, *args)
+        taken.append((self.name, rung, result))
+        return result
 
     Ladder.run = run_and_note  # type: ignore[method-assign]
     try:
         yield taken
     finally:
         Ladder.run = original  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
+def threads(n: int) -> Iterator[None]:
+    """Run with n threads inside."""
+    before = nc.get_num_threads()
+    nc.set_num_threads(n)
+    try:
+        yield
+    finally:
+        nc.set_num_threads(before)

@@ -1,11 +1,18 @@
-"""Every op × rung × drawn geometry against PyTorch, forward and backward."""
+"""Every op × rung × drawn geometry: PyTorch, the literal loops, finite differences, the adjoint."""
 
 from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from cases import CASES
 from harness import (
+    EPS,
+    Case,
+    Problem,
     arrays_of,
     assert_within,
     bounds,
@@ -14,36 +21,72 @@ from harness import (
     run,
     run_torch,
     rungs_taken,
+    threads,
 )
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import nanoconv as nc
-from nanoconv.dispatch import LANGUAGES, Op
+from nanoconv import ops
+from nanoconv.dispatch import LANGUAGES, Ladder, is_channels_last
 
-EPS32, EPS64 = float(np.finfo(np.float32).eps), float(np.finfo(np.float64).eps)
 EVERY_RUNG = [(case, rung) for case in CASES for rung in case.rungs]
+WITH_LOOPS = [case for case in CASES if "loops" in case.rungs]
 
 
-def installed(case, rung):
-    """None, or why the rung cannot be tested here."""
+def skip_unless_installed(case: Case, rung: str) -> None:
     for ladder in case.ladders:
         for kernel in ladder.kernels:
             if kernel.name == rung and isinstance(ladder._body(kernel), ImportError):
-                return str(ladder._body(kernel))
-    return None
+                pytest.skip(f"{rung} is not installed: {ladder._body(kernel)}")
+
+
+def drawn(case: Case, data: st.DataObject, *layouts: str):
+    """A problem, its arrays, and an output gradient."""
+    problem = data.draw(case.problems(*layouts))
+    arrays = arrays_of(case, problem)
+    with nc.use("numpy"):
+        y = run(case, problem, arrays, np.float32)[0]
+    return problem, arrays, gradient_for(y.shape, problem)
+
+
+def small(case: Case, problem: Problem, y: np.ndarray) -> bool:
+    """Few enough multiply-adds for Python's loops."""
+    return y.size * max(case.length(problem.shapes, problem.attrs), 1) < 20_000
+
+
+def stays_channels_last(result) -> bool:
+    """Every image in what a ladder returned lies channels-last."""
+    arrays = result if isinstance(result, tuple) else (result,)
+    return all(is_channels_last(array) for array in arrays if array.ndim == 4)
+
+
+# --------------------------------------------------------------------------- one answer
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 @given(data=st.data())
 def test_reference_equals_pytorch_in_float64(case, data):
-    problem = data.draw(case.problems())
-    arrays = arrays_of(case, problem)
+    problem, arrays, dy = drawn(case, data)
     with nc.use("numpy"):
-        dy = gradient_for(run(case, problem, arrays, np.float64)[0].shape, problem)
         results = run(case, problem, arrays, np.float64, dy)
     truth = run_torch(case, problem, arrays, dy)
-    assert_within(case, results, truth, bounds(case, problem, arrays, dy, truth, EPS64), "numpy")
+    allowed = bounds(case, problem, arrays, dy, truth, EPS[dy.dtype])
+    assert_within(case, results, truth, allowed, "numpy")
+
+
+@pytest.mark.parametrize("case", WITH_LOOPS, ids=lambda case: case.name)
+@given(data=st.data())
+def test_loops_equal_reference_in_float64(case, data):
+    problem, arrays, dy = drawn(case, data)
+    assume(small(case, problem, dy))
+    with nc.use("numpy"):
+        truth = run(case, problem, arrays, np.float64, dy)
+    with nc.use("loops"), rungs_taken() as taken, poisoned_buffers():
+        results = run(case, problem, arrays, np.float64, dy)
+    assert {rung for _, rung, _ in taken} == {"loops"}
+    allowed = bounds(case, problem, arrays, dy, truth, EPS[dy.dtype])
+    assert_within(case, results, truth, allowed, "loops")
 
 
 @pytest.mark.parametrize(
@@ -51,37 +94,99 @@ def test_reference_equals_pytorch_in_float64(case, data):
 )
 @given(data=st.data())
 def test_rung_equals_pytorch(case, rung, data):
-    missing = installed(case, rung)
-    if missing:
-        pytest.skip(f"{rung} is not installed: {missing}")
-    problem = data.draw(case.problems())
-    arrays = arrays_of(case, problem)
-    with nc.use("numpy"):
-        dy = gradient_for(run(case, problem, arrays, np.float32)[0].shape, problem)
-    truth = run_torch(case, problem, arrays, dy)
-    allowed = bounds(case, problem, arrays, dy, truth, EPS32)
+    """In float32, from poisoned and fenced buffers; and twice the same bits, on 1, 2, 3 threads."""
+    skip_unless_installed(case, rung)
+    problem, arrays, dy = drawn(case, data)
+    assume(rung != "loops" or small(case, problem, dy))
+    # Numba would compile the loops once more for read-only arrays.
+    options = {"dtype": np.float32, "dy": dy, "writeable": rung == "numba.loops"}
     with nc.use(rung), rungs_taken() as taken, poisoned_buffers():
-        results = run(case, problem, arrays, np.float32, dy)
-    assume(not case.ladders or rung in {name for _, name in taken})
+        results = run(case, problem, arrays, **options)
+    own = [(ladder, result) for ladder, name, result in taken if name == rung]
+    assume(own or not case.ladders)
+    if problem.layout == "channels_last" and not rung.endswith(("numpy", "loops")):
+        for ladder, result in own:
+            assert ladder.endswith("weight_grad") or stays_channels_last(result), ladder
+    truth = run_torch(case, problem, arrays, dy)
+    allowed = bounds(case, problem, arrays, dy, truth, EPS[results[0].dtype])
     assert_within(case, results, truth, allowed, rung)
-    with nc.use(rung), poisoned_buffers():  # the same bits again, whatever the number of threads
-        for threads in (1, 2, 3):
-            before = nc.get_num_threads()
-            nc.set_num_threads(threads)
-            try:
-                again = run(case, problem, arrays, np.float32, dy)
-            finally:
-                nc.set_num_threads(before)
-            for first, second in zip(results, again, strict=True):
-                np.testing.assert_array_equal(first, second)
+    for n in (1, 2, 3) if rung.startswith(("cython.", "simd.")) else (1,):
+        with nc.use(rung), threads(n), poisoned_buffers():
+            for first, again in zip(results, run(case, problem, arrays, **options), strict=True):
+                np.testing.assert_array_equal(first, again)
 
 
-def test_the_table_is_complete():
-    """Every op with a ladder has a case, and every rung of every ladder a known language."""
-    named = {case.name.partition(".")[0] for case in CASES}
-    for case in CASES:
-        for rung in case.rungs:
-            assert rung.partition(".")[0] in LANGUAGES
-    ladders = {ladder.name.partition(".")[0] for case in CASES for ladder in case.ladders}
-    assert ladders <= named
-    assert {name for name in Op.registry if name in ladders} <= named
+# --------------------------------------------------------------------------- right gradients
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.multilinear], ids=lambda case: case.name)
+@given(data=st.data())
+def test_adjoint_identity(case, data):
+    """⟨dy, f(v)⟩ = ⟨fᵀ(dy), v⟩ for each argument alone: no oracle is needed for that."""
+    problem, arrays, dy = drawn(case, data, "contiguous")
+    rng = np.random.default_rng(problem.seed + 3)
+    length = max(case.length(problem.shapes, problem.attrs), 1) + dy.size
+    with nc.use("numpy"):
+        _, *gradients = run(case, problem, arrays, np.float64, dy)
+        for name, gradient in zip(case.differentiable(arrays), gradients, strict=False):
+            v = rng.standard_normal(gradient.shape)
+            ahead, there, size = (
+                run(case, problem, {**arrays, name: changed}, np.float64)[0]
+                for changed in (v, np.zeros_like(v), np.abs(v))
+            )
+            scale = np.vdot(np.abs(dy), np.abs(ahead) + np.abs(there) + np.abs(size))
+            scale += np.vdot(np.abs(gradient), np.abs(v))
+            error = np.vdot(dy, ahead - there) - np.vdot(gradient, v)
+            assert abs(error) <= 2 * length * EPS[dy.dtype] * scale, name
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@given(data=st.data())
+def test_gradients_equal_differences(case, data):
+    problem, arrays, _ = drawn(case, data, "contiguous")
+    rng = np.random.default_rng(problem.seed + 3)
+    inputs = dict.fromkeys(arrays)
+    for name, array in arrays.items():
+        if array is not None:
+            smooth = name not in case.constants  # away from equal maxima and the corners of relu6
+            array = array + 1e-3 * rng.standard_normal(array.shape) if smooth else array
+            inputs[name] = nc.tensor(array, requires_grad=smooth)
+
+    def function(*tensors):
+        result = case.function(nc.functional, *tensors, **problem.attrs)
+        return result[0] if isinstance(result, tuple) else result
+
+    with nc.use("numpy"):
+        assume(np.isfinite(function(*inputs.values()).detach().numpy()).all())
+        assert nc.gradcheck(function, inputs.values(), fast_mode=True)
+
+
+# --------------------------------------------------------------------------- completeness
+
+
+def every_ladder() -> Iterator[Ladder]:
+    """All that a module of nanoconv.ops defines."""
+    for info in pkgutil.iter_modules(ops.__path__):
+        for value in vars(importlib.import_module(f"nanoconv.ops.{info.name}")).values():
+            values = value.values() if isinstance(value, dict) else (value,)
+            yield from (ladder for ladder in values if isinstance(ladder, Ladder))
+
+
+def test_every_ladder_is_in_the_table():
+    tested = {ladder.name for case in CASES for ladder in case.ladders}
+    assert {ladder.name for ladder in every_ladder()} == tested
+
+
+def test_every_op_of_the_functional_interface_is_in_the_table():
+    tested = {case.name.partition(".")[0] for case in CASES}
+    elsewhere = {"pad", "global_avg_pool2d"}  # test_shaping.py; and what adaptive_avg_pool2d is
+    assert set(nc.functional.__all__) - tested == elsewhere
+
+
+def test_every_rung_has_a_body():
+    """Each string of a ladder names a function; only whole modules may be missing."""
+    for ladder in every_ladder():
+        for kernel in ladder.kernels:
+            assert kernel.language in LANGUAGES
+            body = ladder._body(kernel)  # AttributeError if the module lacks the function
+            assert isinstance(body, ImportError) or callable(body)

@@ -89,13 +89,9 @@ def classes(x: Tensor) -> int:
 # --------------------------------------------------------------------------- the NumPy reference
 
 
-def class_weights(x: Array, w: Array | None) -> Array:
-    """(C,)"""
-    return np.ones(x.shape[1], x.dtype) if w is None else w
-
-
 def nll_forward(x: Array, t: Array, w: Array | None, ignore_index: int, smoothing: float) -> Array:
-    w, ignored = class_weights(x, w), t == ignore_index  # (C,), (N, …)
+    w = np.ones(x.shape[1], x.dtype) if w is None else w  # (C,)
+    ignored = t == ignore_index  # (N, …)
     right = np.where(ignored, 0, t)
     loss = -w[right] * np.take_along_axis(x, right[:, None], 1)[:, 0]  # (N, …)
     if smoothing:
@@ -107,7 +103,8 @@ def nll_forward(x: Array, t: Array, w: Array | None, ignore_index: int, smoothin
 def nll_backward(
     dloss: Array, x: Array, t: Array, w: Array | None, ignore_index: int, smoothing: float
 ) -> Array:
-    w, ignored = class_weights(x, w), t == ignore_index
+    w = np.ones(x.shape[1], x.dtype) if w is None else w
+    ignored = t == ignore_index
     right = np.where(ignored, 0, t)
     dloss = np.where(ignored, 0, -dloss)  # (N, …)
     dx = np.multiply.outer(dloss, smoothing / len(w) * w)  # (N, …, C)
@@ -140,8 +137,8 @@ def of_classes(
 ) -> Tensor:
     """The loss of log-probabilities x, the right classes given."""
     check_classes(op, x, target, ignore_index)
-    w, t = class_weights(x._data, None) if weight is None else weight._data, target._data
-    total = float(w[t[t != ignore_index]].sum(dtype=np.float64))
+    counted = target._data[target._data != ignore_index]
+    total = len(counted) if weight is None else float(weight._data[counted].sum())
     if x.ndim > 1:
         losses = apply(NLL_LOSS, x, target, weight, ignore_index=ignore_index, smoothing=smoothing)
         return reduced(losses, reduction, total)

@@ -82,8 +82,8 @@ def is_channels_last(x: Array) -> bool:
 class Body:
     """A loaded kernel: `body(*arrays, sizes=...)` adds the scratch and threads that it wants.
 
-    Compiled bodies take images as C-contiguous NHWC, the literal loops as logical NCHW; `empty`
-    and `image` prepare either, so that a ladder needs one `call` for all of its rungs.
+    Compiled bodies take images as C-contiguous NHWC, the literal loops as C-contiguous NCHW;
+    `empty` and `image` prepare either, so that a ladder needs one `call` for all of its rungs.
     """
 
     def __init__(self, function: Callable, scratch: Callable | None = None, kind: str = "loops"):
@@ -95,7 +95,7 @@ class Body:
 
     def image(self, x: Array) -> Array:
         """A logical NCHW array as this body indexes it."""
-        return x if self.kind == "loops" else nhwc(x)
+        return np.ascontiguousarray(x) if self.kind == "loops" else nhwc(x)
 
     def __call__(self, *arrays: Any, sizes: tuple[int, ...]) -> None:
         threads = (config.get_num_threads(),) if self.kind == "cython" else ()

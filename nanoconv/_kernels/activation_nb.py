@@ -3,13 +3,13 @@
 Layout: any; the arrays are flat and the elements independent.
 Loops: one, over the elements.
 Tile: one vector of elements, as wide as the machine that this is compiled on has them.
-Why: an activation should cost no more than reading and writing its arrays. A loop becomes vectors if
-    it neither calls nor branches: hence the polynomials below in place of math.exp, and choices
+Why: an activation should cost no more than reading and writing its arrays. A loop becomes vectors
+    if it neither calls nor branches: hence the polynomials below in place of math.exp, and choices
     between two values that are both at hand, never `and`. Constants are float32, because a Python
     number would draw the arithmetic into float64.
 
 Error of sigmoid, tanh and silu against the exact value: below 3 units in the last place, except
-where silu itself is subnormal (x < -87). NaN goes to the side of a comparison that PyTorch gives it.
+where silu itself is subnormal (x < −87). NaN takes the side of a comparison that it has in PyTorch.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """Statistics, gradient sums and affine maps by channel: what batch norm does with its pixels.
 
-Layout: x is (M, C), M = N·H·W pixels of C channels, C-contiguous. Where C < 512, pixels that lie side
-    by side are taken together as one wide row, and its sums are merged at the end.
+Layout: x is (M, C), M = N·H·W pixels of C channels, C-contiguous. Where C < 512, pixels that lie
+    side by side are taken together as one wide row, and its sums are merged at the end.
 Loops: wide rows outside, their columns inside.
 Tile: 32 rows, whose running sums stay in the cache.
 Why: each array is read once, in the order of memory, and the inner loop is long for narrow layers

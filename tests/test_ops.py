@@ -23,7 +23,7 @@ from harness import (
     rungs_taken,
     threads,
 )
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import nanoconv as nc
@@ -114,6 +114,40 @@ def test_rung_equals_pytorch(case, rung, data):
         with nc.use(rung), threads(n), poisoned_buffers():
             for first, again in zip(results, run(case, problem, arrays, **options), strict=True):
                 np.testing.assert_array_equal(first, again)
+
+
+# PyTorch's gradient of these at NaN is one value in vectors and another in what is left over.
+UNDECIDED_AT_NAN = ("relu6", "hardsigmoid", "hardswish")
+
+
+@pytest.mark.parametrize(
+    ("case", "rung"), EVERY_RUNG, ids=[f"{case.name}-{rung}" for case, rung in EVERY_RUNG]
+)
+@settings(max_examples=max(settings().max_examples // 3, 1))
+@given(data=st.data())
+def test_nan_and_inf_spread_as_in_pytorch(case, rung, data):
+    skip_unless_installed(case, rung)
+    problem, arrays, dy = drawn(case, data, "contiguous", "channels_last")
+    assume(rung != "loops" or small(case, problem, dy))
+    name = next(iter(arrays))
+    x = arrays[name] = arrays[name].copy()
+    odd = data.draw(st.lists(st.sampled_from((np.nan, np.inf, -np.inf)), min_size=1, max_size=3))
+    rng = np.random.default_rng(problem.seed + 4)
+    where = rng.permutation(x.size)[: len(odd)]
+    x.reshape(-1)[where] = odd[: len(where)]
+    with nc.use(rung):
+        results = run(case, problem, arrays, np.float32, dy, writeable=rung == "numba.loops")
+    for k, (ours, theirs) in enumerate(
+        zip(results, run_torch(case, problem, arrays, dy), strict=True)
+    ):
+        if ours.dtype.kind == "i":
+            np.testing.assert_array_equal(ours, theirs)
+        elif k == 1 and case.name in UNDECIDED_AT_NAN:
+            decided = ~np.isnan(x)
+            assert np.isfinite(ours[decided]).all() and np.isfinite(theirs[decided]).all()
+        else:
+            for kind in (np.isnan, np.isposinf, np.isneginf):
+                np.testing.assert_array_equal(kind(ours), kind(theirs), kind.__name__)
 
 
 # --------------------------------------------------------------------------- right gradients

@@ -255,13 +255,13 @@ def batch_norm_backward(
 ) -> tuple[Array, Array, Array]:
     _, mean, _, invstd = outputs
     db, dw = GRAD_SUMS(dy, x, mean, invstd)
-    a = invstd if w is None else invstd * w  # dx = a·dy + k·x + d
-    k, d = np.zeros_like(a), np.zeros_like(a)
-    if running_mean is None:
-        M = dy.size // max(dy.shape[1], 1)
-        k = -a * invstd * dw / M
-        d = -a * db / M - k * mean
-    return INPUT_GRAD(dy, x, a, k, d), dw, db
+    a = invstd if w is None else invstd * w
+    if running_mean is not None:  # in evaluation
+        return AFFINE(dy, a, np.zeros_like(a)), dw, db
+    M = dy.size // max(dy.shape[1], 1)
+    k = -a * invstd * dw / M
+    d = -a * db / M - k * mean
+    return INPUT_GRAD(dy, x, a, k, d), dw, db  # a·dy + k·x + d
 
 
 BATCH_NORM = Op("batch_norm", forward=batch_norm_forward, vjp=batch_norm_backward, keeps="01")

@@ -298,11 +298,15 @@ def as_array(value: Any, dtype: Any = None) -> Array:
     """An ndarray of a supported dtype; Python floats (and lists of them) become float32."""
     if isinstance(value, Tensor):
         value = value._data
-    array = np.asarray(value)
-    if dtype is not None:
-        array = array.astype(dtype)
-    elif not isinstance(value, (np.ndarray, np.generic)) and array.dtype == np.float64:
-        array = array.astype(np.float32)
+    if isinstance(value, (np.ndarray, np.generic)):
+        array = np.asarray(value) if dtype is None else np.asarray(value).astype(dtype)
+    else:
+        try:
+            array = np.asarray(value, dtype)
+        except OverflowError as error:
+            raise ValueError(f"tensor: {error}") from None
+        if dtype is None and array.dtype == np.float64:
+            array = array.astype(np.float32)
     if array.dtype not in DTYPES or not array.dtype.isnative:
         names = ", ".join(d.name for d in DTYPES)
         raise TypeError(f"tensor: dtype {array.dtype} is not supported; expected one of {names}")
@@ -622,7 +626,7 @@ def operand(value: Any, like: Tensor, name: str) -> Tensor:
                 f"{name}: the {type(value).__name__} {value} does not fit a {like.dtype} tensor; "
                 "convert it first, for example with .float()"
             )
-        return Tensor(np.asarray(value, like.dtype))
+        return Tensor(as_array(value, like.dtype))
     elif isinstance(value, (np.ndarray, list, tuple)):
         other = tensor(value)  # a copy: nobody else can change what the tape may hold
     else:

@@ -178,6 +178,8 @@ def test_no_silent_promotion(name):
             function(x, other)
     with pytest.raises(TypeError, match=rf"{name}: the float 0.5 does not fit a int64 tensor"):
         function(x.long(), 0.5)
+    with pytest.raises(ValueError, match="Python integer 300 out of bounds for int8"):
+        function(x.to("int8"), 300)
     with pytest.raises(TypeError, match=rf"{name}: the int 1 does not fit a bool tensor"):
         function(x > 1, 1)
     with pytest.raises(TypeError, match=f"{name}: expected a tensor or a number, got str"):

@@ -397,6 +397,7 @@ CHANGED = "was changed in place after the forward pass"
 
 CHANGES = {
     "data": lambda x: x.data.__setitem__(0, 7),
+    "data twice": lambda x: (x.data.__setitem__(0, 7), x.data),
     "data of detached": lambda x: x.detach().data.fill(7),
     "numpy": lambda x: x.detach().numpy().__setitem__(0, 7),
     "asarray": lambda x: np.asarray(x.detach()).__setitem__(0, 7),

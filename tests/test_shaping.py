@@ -428,6 +428,69 @@ def test_dtype_conversions(source, target):
     np.testing.assert_array_equal(y.numpy(), x.astype(target))
 
 
+@pytest.mark.parametrize(
+    ("data", "dtype", "expected"),
+    [
+        ([1, 2], None, "int64"),
+        ([1, 2.5], None, "float32"),
+        (1.5, None, "float32"),
+        (True, None, "bool"),
+        ([], None, "float32"),
+        (range(3), None, "int64"),
+        (np.ones(2), None, "float64"),
+        (np.float64(1), None, "float64"),
+        (np.ones(2, np.int8), None, "int8"),
+        ([1, 0], "bool", "bool"),
+        ([1.7, -1.7], "int32", "int32"),
+        (np.ones(2), np.float32, "float32"),
+        (nc.ones(2), None, "float32"),
+        (nc.ones(2), "uint8", "uint8"),
+        ([nc.tensor(1.0), nc.tensor(2.0)], None, "float32"),
+    ],
+)
+def test_tensor_copies_and_knows_dtypes(data, dtype, expected):
+    x = nc.tensor(data, dtype=dtype)
+    assert x.dtype == expected
+    np.testing.assert_array_equal(x.numpy(), np.array(data).astype(expected))
+    if isinstance(data, (np.ndarray, nc.Tensor)):
+        assert not np.shares_memory(x.numpy(), np.asarray(data))
+
+
+@pytest.mark.parametrize(
+    ("data", "dtype", "message"),
+    [
+        (np.ones(2, np.float16), None, "tensor: dtype float16 is not supported; expected one of"),
+        (np.ones(2, np.int16), None, "tensor: dtype int16 is not supported"),
+        (np.ones(2, ">f4"), None, "tensor: dtype >f4 is not supported"),
+        ([1j], None, "tensor: dtype complex128 is not supported"),
+        ("text", None, "tensor: dtype <U4 is not supported"),
+        (None, None, "tensor: dtype object is not supported"),
+        ([1], "float16", "tensor: dtype float16 is not supported"),
+        ([1], "no such", "not understood"),
+        ([[1], [2, 3]], None, "inhomogeneous"),
+        ([300], "uint8", "tensor: Python integer 300 out of bounds for uint8"),
+    ],
+)
+def test_tensor_refuses(data, dtype, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        nc.tensor(data, dtype=dtype)
+
+
+def test_from_numpy_shares_memory():
+    array = np.arange(3, dtype=np.float32)
+    x = nc.from_numpy(array)
+    array[0] = 7
+    x[1] = 8
+    assert x.tolist() == array.tolist() == [7, 8, 2]
+    with pytest.raises(TypeError, match="from_numpy: expected an ndarray, got list"):
+        nc.from_numpy([1.0])
+    with pytest.raises(TypeError, match="int16 is not supported"):
+        nc.from_numpy(np.ones(2, np.int16))
+    array.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        nc.from_numpy(array).fill_(0)
+
+
 def test_creation():
     assert (nc.zeros(2, 3).shape, nc.zeros((2, 3)).shape, nc.ones(()).item()) == ((2, 3),) * 2 + (
         1,

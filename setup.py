@@ -6,7 +6,7 @@ A level that the compiler refuses is left out, and without a compiler the packag
 
     NANOCONV_NO_EXTENSIONS=1        build no extension at all
     NANOCONV_BUILD_LEVELS=avx2      build these levels only (comma separated)
-    NANOCONV_BUILD_CHECKS=1         turn Cython's bounds checks on
+    CFLAGS="-O1 -g"                 come first, but a -O of theirs replaces the -O3 here
     python setup.py build_ext -i    rebuild in place what has changed
 """
 
@@ -37,7 +37,8 @@ LEVELS = {"x86_64": X86, "amd64": X86, "aarch64": ARM, "arm64": ARM}.get(
 )
 
 # NaN must propagate as in PyTorch: no -ffast-math and nothing that assumes finite numbers.
-CFLAGS = ["-O3", "-g0", "-fvisibility=hidden"]
+CFLAGS = [] if "-O" in os.environ.get("CFLAGS", "") else ["-O3", "-g0"]
+CFLAGS += ["-fvisibility=hidden"]
 CFLAGS += ["-Wno-unused-function"]  # no module uses every static function of a header
 CFLAGS += ["-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
 LDFLAGS = ["-Wl,-s"]
@@ -49,8 +50,6 @@ DIRECTIVES = {
     "initializedcheck": False,
     "cdivision": True,
 }
-if os.environ.get("NANOCONV_BUILD_CHECKS", "0") != "0":
-    DIRECTIVES |= {"boundscheck": True, "initializedcheck": True}
 
 PROBE = "#include <Python.h>\ntypedef float f8 __attribute__((vector_size(32)));\n"
 PROBE_OPENMP = PROBE + "#include <omp.h>\nint probe(void) { return omp_get_max_threads(); }\n"

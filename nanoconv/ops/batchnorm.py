@@ -235,8 +235,12 @@ def batch_norm_forward(
     eps: float,
 ) -> tuple[Array, Array, Array, Array]:
     """y, and μ, σ² and r for the gradient; of the batch unless μ and σ² are given."""
-    if mean is None or var is None:  # of no rows there are none, and nothing will need them
-        mean, var = STATS(x) if x.size else (np.zeros(x.shape[1], x.dtype),) * 2
+    if mean is not None and var is not None:
+        mean, var = mean.copy(), var.copy()  # the next training batch will change the originals
+    elif x.size:
+        mean, var = STATS(x)
+    else:  # no statistics, and nothing that needs them
+        mean = var = np.zeros(x.shape[1], x.dtype)
     invstd = (1 / np.sqrt(var + eps)).astype(x.dtype)  # (C,)
     scale = invstd if w is None else invstd * w
     shift = -mean * scale if b is None else b - mean * scale

@@ -378,7 +378,9 @@ def max_pool2d(
     check_dtypes("max_pool2d", input=x)
     geo = pool2d_shape("max_pool2d", x.shape, kernel_size, stride, padding, dilation, ceil_mode)
     y, index = apply(MAX_POOL2D, x, geo=geo)
-    return (unbatch(y), unbatch(Tensor(index))) if return_indices else unbatch(y)
+    if not return_indices:
+        return unbatch(y)
+    return unbatch(y), unbatch(Tensor(index.copy(order="K")))  # the tape keeps the original
 
 
 def avg_pool2d(

@@ -1,0 +1,137 @@
+"""Losses beyond the table: what is ignored, what is infinite, and which targets are none."""
+
+import numpy as np
+import pytest
+
+import nanoconv as nc
+
+torch = pytest.importorskip("torch")
+F, TF = nc.functional, torch.nn.functional
+nan, inf = np.nan, np.inf
+
+
+def both(name, x, target, weight=None, **attrs):
+    """(loss, gradient) of nanoconv and of PyTorch, from float64 scores."""
+    ours, theirs = nc.tensor(np.array(x), requires_grad=True), torch.tensor(x, dtype=torch.double)
+    theirs.requires_grad = True
+    weights = (None, None)
+    if weight is not None:
+        weights = nc.tensor(np.array(weight)), torch.tensor(weight, dtype=torch.double)
+    y = getattr(F, name)(ours, nc.tensor(target), weights[0], **attrs)
+    expected = getattr(TF, name)(theirs, torch.tensor(target), weights[1], **attrs)
+    y.backward(np.ones(y.shape))
+    expected.backward(torch.ones_like(expected))
+    return (
+        (y.detach().numpy(), ours.grad.numpy()),
+        (expected.detach().numpy(), theirs.grad.numpy()),
+    )
+
+
+@pytest.mark.parametrize("name", ["nll_loss", "cross_entropy"])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize(
+    ("x", "target"),
+    [
+        ([[1.0, 2.0], [3.0, 0.5]], [-100, -100]),  # all ignored: the mean over nothing is NaN
+        ([[1.0, nan], [3.0, 0.5]], [-100, 1]),  # what is ignored cannot spoil the rest
+        ([[1.0, inf], [3.0, 0.5]], [-100, 1]),
+        ([[1.0, -inf], [3.0, 0.5]], [0, 1]),  # impossible, and not the right class
+        ([[1.0, -inf], [3.0, 0.5]], [1, 1]),  # impossible, and true
+        ([[1.0, nan], [3.0, 0.5]], [0, 1]),
+        ([[1e4, -1e4], [800.0, 700.0]], [1, 0]),  # e^x would overflow
+    ],
+)
+def test_special_values(name, reduction, x, target):
+    ours, theirs = both(name, x, target, reduction=reduction)
+    for result, expected in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(result, expected, rtol=1e-14)
+
+
+@pytest.mark.parametrize("attrs", [{"ignore_index": 2}, {"ignore_index": -1}, {}])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.3, 1.0])
+def test_weights_smoothing_and_ignored_together(attrs, reduction, smoothing):
+    """Which parts of the sum the weights and the ignored examples enter is easily got wrong."""
+    x = np.random.default_rng(0).standard_normal((4, 3, 2)).tolist()
+    target = [[0, 2], [1, 1], [2, 0], [0, 1]]
+    if attrs.get("ignore_index") == -1:
+        target[0] = [-1, -1]
+    attrs = {**attrs, "reduction": reduction, "label_smoothing": smoothing}
+    ours, theirs = both("cross_entropy", x, target, [0.5, 2.0, 0.0], **attrs)
+    for result, expected in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(result, expected, rtol=1e-13, atol=1e-16)
+
+
+def test_smoothing_with_an_impossible_class_is_infinite():
+    (loss, _), (expected, _) = both("cross_entropy", [[1.0, -inf, 2.0]], [0], label_smoothing=0.1)
+    assert loss == expected == inf
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_empty_batch(reduction):
+    x, target = nc.zeros(0, 3, requires_grad=True), nc.zeros(0).long()
+    loss = F.cross_entropy(x, target, reduction=reduction)
+    expected = TF.cross_entropy(torch.zeros(0, 3), torch.zeros(0).long(), reduction=reduction)
+    np.testing.assert_array_equal(loss.detach().numpy(), expected.numpy())
+    loss.sum().backward()
+    assert x.grad.shape == (0, 3)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int32", "uint8"])
+def test_integer_targets(dtype):
+    x = nc.tensor([[0.0, 1.0], [2.0, 0.0]])
+    assert F.nll_loss(x, nc.tensor(np.array([1, 0], dtype))).item() == -1.5
+
+
+def test_probabilities_that_are_certain_are_classes():
+    x = nc.tensor(np.random.default_rng(0).standard_normal((4, 3)))
+    target = np.array([2, 0, 1, 1])
+    certain = nc.tensor(np.eye(3)[target])
+    for attrs in ({}, {"label_smoothing": 0.2}, {"reduction": "sum"}):
+        a = F.cross_entropy(x, nc.tensor(target), **attrs).item()
+        b = F.cross_entropy(x, certain, **attrs).item()
+        assert a == pytest.approx(b, rel=1e-14)
+
+
+def test_gradient_by_probabilities():
+    rng = np.random.default_rng(0)
+    x, q = (nc.tensor(rng.random((4, 3)), requires_grad=True) for _ in range(2))
+    assert nc.gradcheck(lambda x, q: F.cross_entropy(x, q, label_smoothing=0.1), (x, q))
+
+
+@pytest.mark.parametrize(
+    ("target", "attrs", "error", "message"),
+    [
+        ([0, 3], {}, ValueError, "target 3 is not one of the 3 classes"),
+        ([0, -1], {}, ValueError, "target -1 is not one of the 3 classes"),
+        ([0, 1, 2], {}, ValueError, r"target has shape \[3\], expected \[2\]"),
+        ([[0, 1]], {}, ValueError, r"target has shape \[1, 2\], expected \[2\]"),
+        ([True, False], {}, TypeError, "target is bool, expected integers"),
+        ([0, 1], {"reduction": "avg"}, ValueError, "reduction='avg'"),
+        ([0, 1], {"weight": nc.ones(2)}, ValueError, "one for each of the 3 classes"),
+        ([0, 1], {"weight": nc.ones(3, requires_grad=True)}, ValueError, "weight must not require"),
+        ([0, 1], {"weight": nc.ones(3).double()}, TypeError, "weight is float64"),
+    ],
+)
+@pytest.mark.parametrize("name", ["nll_loss", "cross_entropy"])
+def test_bad_arguments(name, target, attrs, error, message):
+    with pytest.raises(error, match=f"{name}: .*{message}"):
+        getattr(F, name)(nc.zeros(2, 3), nc.tensor(target), **attrs)
+
+
+@pytest.mark.parametrize(
+    ("x", "target", "attrs", "error", "message"),
+    [
+        (nc.zeros(2, 3), nc.tensor([0, 1]), {"label_smoothing": 1.5}, ValueError, "smoothing=1.5"),
+        (nc.zeros(2, 3), nc.tensor([0, 1]), {"label_smoothing": -0.1}, ValueError, "expected 0 to"),
+        (nc.zeros(2, 3), nc.zeros(2), {}, ValueError, "expected probabilities"),
+        (nc.zeros(2, 3), nc.zeros(2, 3).double(), {}, TypeError, "target is float64 but input is"),
+        (nc.zeros(2, 3), nc.zeros(2, 3), {"ignore_index": 1}, ValueError, "does not go with"),
+        (nc.zeros(2, 0), nc.tensor([0, 1]), {}, ValueError, "C > 0"),
+        (nc.zeros(2, 3).long(), nc.tensor([0, 1]), {}, TypeError, "input is int64"),
+        (nc.zeros(2, 3), [0, 1], {}, TypeError, "target must be a nanoconv Tensor, got list"),
+    ],
+)
+def test_bad_cross_entropy(x, target, attrs, error, message):
+    with pytest.raises(error, match=f"cross_entropy: .*{message}"):
+        F.cross_entropy(x, target, **attrs)

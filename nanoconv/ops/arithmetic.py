@@ -54,6 +54,13 @@ def floating(op: str, input: Tensor) -> Tensor:
     return input
 
 
+def check_mask(op: str, name: str, mask: Tensor) -> None:
+    """`mask` is a bool tensor."""
+    if not isinstance(mask, Tensor) or mask.dtype != np.bool_:
+        found = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+        raise TypeError(f"{op}: {name} is {found}, expected a bool tensor")
+
+
 def only(mask: Array | np.bool_, dy: Array) -> Array:
     """dy where the mask is true, 0 elsewhere."""
     return np.where(mask, dy, dy.dtype.type(0))
@@ -229,9 +236,7 @@ def where(condition: Tensor, input: Operand, other: Operand) -> Tensor:
     >>> nc.where(nc.tensor([True, False]), nc.tensor([1.0, 2.0]), 0.0)
     tensor([1., 0.])
     """
-    if not isinstance(condition, Tensor) or condition.dtype != np.bool_:
-        found = condition.dtype if isinstance(condition, Tensor) else type(condition).__name__
-        raise TypeError(f"where: condition is {found}, expected a bool tensor")
+    check_mask("where", "condition", condition)
     a, b = operands("where", input, other)
     check_broadcast("where", condition, a, b)
     return apply(WHERE, condition, a, b)
@@ -319,24 +324,31 @@ gt = _comparison("gt", np.greater, ">")
 ge = _comparison("ge", np.greater_equal, ">=")
 
 
-def _logical(name: str, ufunc: Callable, doc: str) -> Callable[..., Tensor]:
+LOGICAL_NOT = Op("logical_not", np.logical_not, vjp=None, keeps="")
+
+
+def _logical(name: str, ufunc: Callable, symbol: str) -> Callable[[Tensor, Operand], Tensor]:
     op = Op(name, ufunc, vjp=None, keeps="")
 
-    def combine(input: Tensor, *other: Operand) -> Tensor:
-        masks = meet(name, input, *other)
-        if input.dtype != np.bool_:
-            raise TypeError(f"{name}: input is {input.dtype}, expected bool")
-        return apply(op, *masks)
+    def combine(input: Tensor, other: Operand) -> Tensor:
+        check_mask(name, "input", input)
+        return apply(op, *meet(name, input, other))
 
     combine.__name__ = combine.__qualname__ = name
-    combine.__doc__ = doc
+    combine.__doc__ = f"input {symbol} other, of bool tensors."
     return method(combine)
 
 
-logical_and = _logical("logical_and", np.logical_and, "input & other of bool tensors.")
-logical_or = _logical("logical_or", np.logical_or, "input | other of bool tensors.")
-logical_xor = _logical("logical_xor", np.logical_xor, "input ^ other of bool tensors.")
-logical_not = _logical("logical_not", np.logical_not, "~input of a bool tensor.")
+logical_and = _logical("logical_and", np.logical_and, "&")
+logical_or = _logical("logical_or", np.logical_or, "|")
+logical_xor = _logical("logical_xor", np.logical_xor, "^")
+
+
+@method
+def logical_not(input: Tensor) -> Tensor:
+    """~input, of a bool tensor."""
+    check_mask("logical_not", "input", input)
+    return apply(LOGICAL_NOT, input)
 
 
 # --------------------------------------------------------------------------- operators

@@ -1,13 +1,13 @@
-"""Convolution without a matrix: rows of weights, scaled by one pixel, are added to rows of sums.
+"""Convolution straight from its definition, and im2col, in loops that Numba turns into vectors.
 
-Layout: images (N, H, W, C), channels innermost. Scratch holds the weights with the channel that the
-    inner loop runs over innermost, too.
-Loops: output pixels outside, then the taps that are inside of the image, then channels. Tap (u, v)
-    of pixel (i, j) reads row h = i·sh + u·dh − pt and column q = j·sw + v·dw − pl.
-Tile: four numbers of one pixel at a time, so that a sum is loaded and stored once for four
-    multiply-adds.
-Why: the literal loops run over the taps in the innermost loop, where neighbours in memory are far
-    apart; run over channels, the same sums become vectors.
+Layout: x and y are NHWC. The weights are first copied from (O, C/G, KH, KW) into scratch so that, for
+    each group and tap, they are one matrix whose rows the inner loops read in order.
+Loops: images, output pixels (input pixels for the gradient by input), taps, groups; then one number
+    of the pixel at a time, innermost the channels that it is multiplied into.
+Tile: four numbers at a time, so that the sums are loaded and stored a quarter as often.
+Why: nothing but the weights is copied, and all channels of a pixel are finished while they are in
+    the L1 cache. With few channels the inner loops are short: im2col with a matrix product is the
+    better way then.
 """
 
 import numpy as np
@@ -17,175 +17,184 @@ from .jit_nb import helper, kernel
 F32 = np.float32
 
 
-# --------------------------------------------------------------------------- im2col, col2im
-
-
-@kernel()
-def im2col_f32(cols, x, sizes):
-    """cols[m, g, u, v, c] = x[n, i·sh + u·dh − pt, j·sw + v·dw − pl, g·C/G + c], 0 outside."""
-    N, C, H, W, O, OH, OW, KH, KW, sh, sw, pt, pl, dh, dw, G = sizes
-    Cg = C // G
-    for m in range(N * OH * OW):
-        n, i, j = m // (OH * OW), m // OW % OH, m % OW
-        for u in range(KH):
-            h = i * sh + u * dh - pt
-            for v in range(KW):
-                q = j * sw + v * dw - pl
-                inside = (0 <= h < H) and (0 <= q < W)
-                for g in range(G):
-                    for c in range(Cg):
-                        cols[m, g, u, v, c] = x[n, h, q, g * Cg + c] if inside else F32(0)
-
-
-@kernel()
-def col2im_f32(dx, dcols, sizes):
-    """dx[n,h,w,c] = Σ dcols[m,g,u,v,c] over all that im2col copied from there: its transpose."""
-    N, C, H, W, O, OH, OW, KH, KW, sh, sw, pt, pl, dh, dw, G = sizes
-    Cg = C // G
-    dx[:] = F32(0)
-    for m in range(N * OH * OW):
-        n, i, j = m // (OH * OW), m // OW % OH, m % OW
-        for u in range(KH):
-            h = i * sh + u * dh - pt
-            for v in range(KW):
-                q = j * sw + v * dw - pl
-                if (0 <= h < H) and (0 <= q < W):
-                    for g in range(G):
-                        for c in range(Cg):
-                            dx[n, h, q, g * Cg + c] += dcols[m, g, u, v, c]
-
-
-# --------------------------------------------------------------------------- convolution
-
-
-@helper
-def add_scaled_rows(total, factors, rows):
-    """total[k] += Σ_r factors[r]·rows[r, k], four r at a time."""
-    R, K = rows.shape
-    r = 0
-    while r + 4 <= R:
-        f0, f1, f2, f3 = factors[r], factors[r + 1], factors[r + 2], factors[r + 3]
-        for k in range(K):
-            total[k] += (
-                f0 * rows[r, k] + f1 * rows[r + 1, k] + f2 * rows[r + 2, k] + f3 * rows[r + 3, k]
-            )
-        r += 4
-    while r < R:
-        for k in range(K):
-            total[k] += factors[r] * rows[r, k]
-        r += 1
-
-
-@helper
-def add_pixels(total, dy, x, o, channel, j, end, stride, offset):
-    """total[c] += Σ_j dy[j, o]·x[j·stride + offset, channel + c], four j at a time."""
-    C, stop = total.size, channel + total.size
-    while j + 4 <= end:
-        f0, f1, f2, f3 = dy[j, o], dy[j + 1, o], dy[j + 2, o], dy[j + 3, o]
-        q = j * stride + offset
-        x0, x1 = x[q][channel:stop], x[q + stride][channel:stop]
-        x2, x3 = x[q + 2 * stride][channel:stop], x[q + 3 * stride][channel:stop]
-        for c in range(C):
-            total[c] += f0 * x0[c] + f1 * x1[c] + f2 * x2[c] + f3 * x3[c]
-        j += 4
-    while j < end:
-        x0 = x[j * stride + offset][channel:stop]
-        for c in range(C):
-            total[c] += dy[j, o] * x0[c]
-        j += 1
-
-
-def conv2d_direct_f32_scratch(sizes):
-    """The weights once more."""
-    N, C, H, W, O, OH, OW, KH, KW, sh, sw, pt, pl, dh, dw, G = sizes
+def weight_size(sizes: tuple[int, ...]) -> int:
+    """The number of weights: G groups of KH·KW matrices (C/G, O/G)."""
+    _, C, _, _, O, _, _, KH, KW, *_, G = sizes
     return O * (C // G) * KH * KW
 
 
-conv2d_direct_input_grad_f32_scratch = conv2d_direct_f32_scratch
-conv2d_direct_weight_grad_f32_scratch = conv2d_direct_f32_scratch
+conv2d_direct_f32_scratch = weight_size
+conv2d_direct_input_grad_f32_scratch = weight_size
+conv2d_direct_weight_grad_f32_scratch = weight_size
+
+
+@helper
+def add_product(y, x, w):
+    """y[o] += Σ_c x[c]·w[c,o]"""
+    C, O = w.shape
+    whole = C // 4 * 4
+    for c in range(0, whole, 4):
+        a0, a1, a2, a3 = x[c], x[c + 1], x[c + 2], x[c + 3]
+        w0, w1, w2, w3 = w[c], w[c + 1], w[c + 2], w[c + 3]
+        for o in range(O):
+            y[o] += a0 * w0[o] + a1 * w1[o] + (a2 * w2[o] + a3 * w3[o])
+    for c in range(whole, C):
+        a, wc = x[c], w[c]
+        for o in range(O):
+            y[o] += a * wc[o]
 
 
 @kernel()
 def conv2d_direct_f32(y, x, w, b, scratch, sizes):
-    """y[n,i,j,o] = b[o] + Σ_{u,v,c} x[n, h, q, g·C/G + c]·w[o,c,u,v], 0 where x has no (h, q)."""
+    """y[n,i,j,o] = b[o] + Σ_{u,v,c} x[n, h, q, g·C/G + c] · w[o,c,u,v], h = i·s + u·d − p, q alike."""
     N, C, H, W, O, OH, OW, KH, KW, sh, sw, pt, pl, dh, dw, G = sizes
     Cg, Og = C // G, O // G
-    rows = scratch.reshape(G, KH, KW, Cg, Og)
-    for g in range(G):
-        for o in range(Og):
-            for c in range(Cg):
-                for u in range(KH):
-                    for v in range(KW):
-                        rows[g, u, v, c, o] = w[g * Og + o, c, u, v]
-    for m in range(N * OH * OW):
-        n, i, j = m // (OH * OW), m // OW % OH, m % OW
-        total = y[n, i, j]
-        total[:] = b
-        for u in range(KH):
-            h = i * sh + u * dh - pt
-            for v in range(KW):
-                q = j * sw + v * dw - pl
-                if (0 <= h < H) and (0 <= q < W):
-                    for g in range(G):
-                        add_scaled_rows(
-                            total[g * Og : (g + 1) * Og],
-                            x[n, h, q, g * Cg : (g + 1) * Cg],
-                            rows[g, u, v],
-                        )
-
-
-@kernel()
-def conv2d_direct_input_grad_f32(dx, dy, w, scratch, sizes):
-    """dx[n, h, q, g·C/G + c] += dy[n,i,j,o]·w[o,c,u,v], from 0, for every o, i, j, u, v."""
-    N, C, H, W, O, OH, OW, KH, KW, sh, sw, pt, pl, dh, dw, G = sizes
-    Cg, Og = C // G, O // G
-    rows = scratch.reshape(G, KH, KW, Og, Cg)
-    for g in range(G):
-        for o in range(Og):
-            for c in range(Cg):
-                for u in range(KH):
-                    for v in range(KW):
-                        rows[g, u, v, o, c] = w[g * Og + o, c, u, v]
-    dx[:] = F32(0)
-    for m in range(N * OH * OW):
-        n, i, j = m // (OH * OW), m // OW % OH, m % OW
-        for u in range(KH):
-            h = i * sh + u * dh - pt
-            for v in range(KW):
-                q = j * sw + v * dw - pl
-                if (0 <= h < H) and (0 <= q < W):
-                    for g in range(G):
-                        add_scaled_rows(
-                            dx[n, h, q, g * Cg : (g + 1) * Cg],
-                            dy[n, i, j, g * Og : (g + 1) * Og],
-                            rows[g, u, v],
-                        )
-
-
-@kernel()
-def conv2d_direct_weight_grad_f32(dweight, dy, x, scratch, sizes):
-    """dweight[o,c,u,v] = Σ_{n,i,j} dy[n,i,j,o]·x[n, h, q, g·C/G + c]"""
-    N, C, H, W, O, OH, OW, KH, KW, sh, sw, pt, pl, dh, dw, G = sizes
-    Cg, Og = C // G, O // G
-    totals = scratch.reshape(KH, KW, O, Cg)
-    totals[:] = F32(0)
-    for u in range(KH):
-        for v in range(KW):
-            for n in range(N):
-                for i in range(OH):
-                    h = i * sh + u * dh - pt
-                    # The columns first ≤ j < end are those whose tap is inside of the image.
-                    first = max(0, -((v * dw - pl) // sw))
-                    end = min(OW, (W - 1 + pl - v * dw) // sw + 1)
-                    if not (0 <= h < H) or first >= end:
-                        continue
-                    for o in range(O):
-                        add_pixels(
-                            totals[u, v, o], dy[n, i], x[n, h], o, o // Og * Cg,
-                            first, end, sw, v * dw - pl,
-                        )  # fmt: skip
+    run = KW if dw == 1 and G == 1 else 1  # taps that lie side by side in memory
+    wt = scratch.reshape(G, KH, KW, Cg, Og)
     for o in range(O):
         for c in range(Cg):
             for u in range(KH):
                 for v in range(KW):
-                    dweight[o, c, u, v] = totals[u, v, o, c]
+                    wt[o // Og, u, v, c, o % Og] = w[o, c, u, v]
+    for n in range(N):
+        for i in range(OH):
+            for j in range(OW):
+                for o in range(O):
+                    y[n, i, j, o] = b[o]
+            for u in range(KH):
+                h = i * sh + u * dh - pt
+                if h < 0 or h >= H:
+                    continue
+                for g in range(G):
+                    wg, xh = wt[g, u].reshape(KW * Cg, Og), x[n, h].reshape(W * C)
+                    for v in range(0, KW, run):
+                        for j in range(OW):
+                            q = j * sw + v * dw - pl
+                            first, last = max(0, -q), min(run, W - q)  # of the run, what is inside
+                            if first < last:
+                                add_product(
+                                    y[n, i, j, g * Og : (g + 1) * Og],
+                                    xh[(q + first) * C + g * Cg : (q + last - 1) * C + (g + 1) * Cg],
+                                    wg[(v + first) * Cg : (v + last) * Cg],
+                                )
+
+
+@kernel()
+def conv2d_direct_input_grad_f32(dx, dy, w, scratch, sizes):
+    """dx[n,h,q,g·C/G+c] = Σ dy[n,i,j,o] · w[o,c,u,v] over the o, u, v that read it: h = i·s + u·d − p."""
+    N, C, H, W, O, OH, OW, KH, KW, sh, sw, pt, pl, dh, dw, G = sizes
+    Cg, Og = C // G, O // G
+    wt = scratch.reshape(G, KH, KW, Og, Cg)
+    for o in range(O):
+        for c in range(Cg):
+            for u in range(KH):
+                for v in range(KW):
+                    wt[o // Og, u, v, o % Og, c] = w[o, c, u, v]
+    for n in range(N):
+        for h in range(H):
+            dx[n, h] = 0
+            for u in range(KH):
+                i, between = divmod(h + pt - u * dh, sh)
+                if between != 0 or i < 0 or i >= OH:
+                    continue
+                for v in range(KW):
+                    for g in range(G):
+                        for j in range(OW):
+                            q = j * sw + v * dw - pl
+                            if 0 <= q < W:
+                                add_product(
+                                    dx[n, h, q, g * Cg : (g + 1) * Cg],
+                                    dy[n, i, j, g * Og : (g + 1) * Og],
+                                    wt[g, u, v],
+                                )
+
+
+@helper
+def add_outer_products(dw, x, dy, g, first, last, stride, offset):
+    """dw[c,o] += Σ_j x[j·stride + offset, c] · dy[j,o] over first ≤ j < last, c and o of group g."""
+    C, O = dw.shape
+    c0, begin, end = g * C, g * O, (g + 1) * O
+    whole = first + max(0, last - first) // 4 * 4
+    for j in range(first, whole, 4):
+        q = j * stride + offset
+        x0, x1, x2, x3 = x[q], x[q + stride], x[q + 2 * stride], x[q + 3 * stride]
+        d0, d1, d2, d3 = dy[j], dy[j + 1], dy[j + 2], dy[j + 3]
+        d0, d1, d2, d3 = d0[begin:end], d1[begin:end], d2[begin:end], d3[begin:end]
+        for c in range(C):
+            row, a0, a1, a2, a3 = dw[c], x0[c0 + c], x1[c0 + c], x2[c0 + c], x3[c0 + c]
+            for o in range(O):
+                row[o] += a0 * d0[o] + a1 * d1[o] + (a2 * d2[o] + a3 * d3[o])
+    for j in range(whole, last):
+        xj, dyj = x[j * stride + offset], dy[j, begin:end]
+        for c in range(C):
+            row, a = dw[c], xj[c0 + c]
+            for o in range(O):
+                row[o] += a * dyj[o]
+
+
+@kernel()
+def conv2d_direct_weight_grad_f32(dw, dy, x, scratch, sizes):
+    """dw[o,c,u,v] = Σ_{n,i,j} dy[n,i,j,o] · x[n, h, q, g·C/G + c], h = i·s + u·d − p, q alike."""
+    N, C, H, W, O, OH, OW, KH, KW, sh, sw, pt, pl, dh, dw_, G = sizes
+    Cg, Og = C // G, O // G
+    dwt = scratch.reshape(G, KH, KW, Cg, Og)
+    dwt[:] = 0
+    for n in range(N):
+        for i in range(OH):
+            for u in range(KH):
+                h = i * sh + u * dh - pt
+                if h < 0 or h >= H:
+                    continue
+                for v in range(KW):
+                    offset = v * dw_ - pl  # 0 <= j·sw + offset < W
+                    first, last = max(0, -(offset // sw)), min(OW, (W - 1 - offset) // sw + 1)
+                    for g in range(G):
+                        add_outer_products(
+                            dwt[g, u, v], x[n, h], dy[n, i], g, first, last, sw, offset
+                        )
+    for o in range(O):
+        for c in range(Cg):
+            for u in range(KH):
+                for v in range(KW):
+                    dw[o, c, u, v] = dwt[o // Og, u, v, c, o % Og]
+
+
+# --------------------------------------------------------------------------- im2col
+
+
+@kernel()
+def im2col_f32(cols, x, sizes):
+    """cols[m,g,u,v,c] = x[n, i·s + u·d − p, j·s + v·d − p, g·C/G + c], 0 outside; m = (n, i, j)."""
+    N, C, H, W, O, OH, OW, KH, KW, sh, sw, pt, pl, dh, dw, G = sizes
+    Cg = C // G
+    for m in range(N * OH * OW):
+        n, i, j = m // (OH * OW), m // OW % OH, m % OW
+        for g in range(G):
+            for u in range(KH):
+                h = i * sh + u * dh - pt
+                for v in range(KW):
+                    q = j * sw + v * dw - pl
+                    if 0 <= h < H and 0 <= q < W:
+                        for c in range(Cg):
+                            cols[m, g, u, v, c] = x[n, h, q, g * Cg + c]
+                    else:
+                        for c in range(Cg):
+                            cols[m, g, u, v, c] = 0
+
+
+@kernel()
+def col2im_f32(dx, dcols, sizes):
+    """dx[n,h,q,c] = Σ dcols[m,g,u,v,c] over all that im2col copied from there: its transpose."""
+    N, C, H, W, O, OH, OW, KH, KW, sh, sw, pt, pl, dh, dw, G = sizes
+    Cg = C // G
+    dx[:] = 0
+    for m in range(N * OH * OW):
+        n, i, j = m // (OH * OW), m // OW % OH, m % OW
+        for g in range(G):
+            for u in range(KH):
+                h = i * sh + u * dh - pt
+                for v in range(KW):
+                    q = j * sw + v * dw - pl
+                    if 0 <= h < H and 0 <= q < W:
+                        for c in range(Cg):
+                            dx[n, h, q, g * Cg + c] += dcols[m, g, u, v, c]

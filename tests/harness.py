@@ -95,6 +95,12 @@ class Case:
         return [name for name, a in arrays.items() if a is not None and name not in self.constants]
 
 
+def installed_rungs(ladder: Ladder) -> list[str]:
+    """The rungs of a ladder that can run here, with this compiler and these packages."""
+    missing = {k.name for k in ladder.kernels if isinstance(ladder._body(k), ImportError)}
+    return [rung for rung in ladder.rungs if rung not in missing]
+
+
 # --------------------------------------------------------------------------- values and layouts
 
 

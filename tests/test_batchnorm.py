@@ -2,22 +2,16 @@
 
 import numpy as np
 import pytest
+from harness import installed_rungs, torch
 
 import nanoconv as nc
 from nanoconv.ops import batchnorm
 
-torch = pytest.importorskip("torch")
 F, TF = nc.functional, torch.nn.functional
 EPS = float(np.finfo(np.float32).eps)
 
 
-def rungs(ladder):
-    """The rungs of a ladder that are installed here."""
-    missing = {k.name for k in ladder.kernels if isinstance(ladder._body(k), ImportError)}
-    return [rung for rung in ladder.rungs if rung not in missing]
-
-
-RUNGS = rungs(batchnorm.STATS)
+RUNGS = installed_rungs(batchnorm.STATS)
 
 
 @pytest.mark.parametrize("rung", RUNGS)

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from harness import torch
 
 import nanoconv as nc
 
-torch = pytest.importorskip("torch")
 F, TF = nc.functional, torch.nn.functional
 nan, inf = np.nan, np.inf
 

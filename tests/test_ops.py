@@ -17,6 +17,7 @@ from harness import (
     assert_within,
     bounds,
     gradient_for,
+    installed_rungs,
     poisoned_buffers,
     run,
     run_torch,
@@ -35,10 +36,8 @@ WITH_LOOPS = [case for case in CASES if "loops" in case.rungs]
 
 
 def skip_unless_installed(case: Case, rung: str) -> None:
-    for ladder in case.ladders:
-        for kernel in ladder.kernels:
-            if kernel.name == rung and isinstance(ladder._body(kernel), ImportError):
-                pytest.skip(f"{rung} is not installed: {ladder._body(kernel)}")
+    if not any(rung in installed_rungs(ladder) for ladder in case.ladders) and rung != "numpy":
+        pytest.skip(f"{rung} is not installed")
 
 
 def drawn(case: Case, data: st.DataObject, *layouts: str):
@@ -144,7 +143,8 @@ def test_nan_and_inf_spread_as_in_pytorch(case, rung, data):
             np.testing.assert_array_equal(ours, theirs)
         elif k == 1 and case.name in UNDECIDED_AT_NAN:
             decided = ~np.isnan(x)
-            assert np.isfinite(ours[decided]).all() and np.isfinite(theirs[decided]).all()
+            assert np.isfinite(ours[decided]).all()
+            assert np.isfinite(theirs[decided]).all()
         else:
             for kind in (np.isnan, np.isposinf, np.isneginf):
                 np.testing.assert_array_equal(kind(ours), kind(theirs), kind.__name__)

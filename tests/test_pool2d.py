@@ -4,19 +4,13 @@ import itertools
 
 import numpy as np
 import pytest
+from harness import installed_rungs, torch
 
 import nanoconv as nc
 from nanoconv.ops import pool2d
 
-torch = pytest.importorskip("torch")
 F, TF = nc.functional, torch.nn.functional
 nan, inf = np.nan, np.inf
-
-
-def rungs(ladder):
-    """The rungs of a ladder that are installed here."""
-    missing = {k.name for k in ladder.kernels if isinstance(ladder._body(k), ImportError)}
-    return [rung for rung in ladder.rungs if rung not in missing]
 
 
 def test_every_small_geometry_has_pytorch_s_size_and_values():
@@ -31,7 +25,7 @@ def test_every_small_geometry_has_pytorch_s_size_and_values():
             try:
                 expected = theirs(torch.from_numpy(x), *args, ceil_mode=ceil_mode).numpy()
             except RuntimeError:
-                with pytest.raises(ValueError, match="padding|does not fit"):
+                with pytest.raises(ValueError, match=r"padding|does not fit"):
                     ours(nc.tensor(x), *args, ceil_mode=ceil_mode)
             else:
                 y = ours(nc.tensor(x), *args, ceil_mode=ceil_mode).numpy()
@@ -61,7 +55,7 @@ def test_global_average():
     assert F.global_avg_pool2d(nc.tensor(x[0])).shape == (3, 1, 1)
 
 
-@pytest.mark.parametrize("rung", rungs(pool2d.MAX))
+@pytest.mark.parametrize("rung", installed_rungs(pool2d.MAX))
 @pytest.mark.parametrize(
     "image",
     [

@@ -249,9 +249,9 @@ cdef void read_pixels(
     Part *of,
 ) noexcept nogil:
     """The rows first ≤ m < last of cols, group by group, `step` floats apart."""
-    cdef Py_ssize_t m, n = first // (s.OH * s.OW), i = first // s.OW % s.OH, j = first % s.OW
+    cdef Py_ssize_t _, n = first // (s.OH * s.OW), i = first // s.OW % s.OH, j = first % s.OW
     x += n * s.H * s.W * s.C + of.g * s.Cg + of.c
-    for m in range(first, last):
+    for _ in range(first, last):
         read_taps(cols, step, x, s, i, j, of)
         cols += s.KH * s.KW * of.channels
         j += 1

@@ -123,7 +123,7 @@ static ALWAYS_INLINE void copy_vectors(const int V, float *packed, const float *
             store(packed + (k * V + v) * LANES, load(b + k * ldb + v * LANES));
 }
 
-/* Packs the panels first ≤ p < last of B[k, n] = b[k·ldb + n]; `first` goes where `packed` points. */
+/* Packs the panels first ≤ p < last of B[k, n] = b[k·ldb + n]; `packed` is the place of the first. */
 static void pack_rows(float *packed, const float *b, ptrdiff_t ldb, ptrdiff_t N, ptrdiff_t K,
                       ptrdiff_t first, ptrdiff_t last) {
     for (ptrdiff_t p = first; p < last; p++) {
@@ -223,8 +223,8 @@ static void gemm(float *c, ptrdiff_t ldc, const float *a, ptrdiff_t a_rows, ptrd
                             j * K / k_blocks, (j + 1) * K / k_blocks);
 }
 
-/* The columns n0 ≤ n < n1 of C for contiguous rows of A and of B: LANES dot products at a time, each
-   in the lanes of one register. It reads B once, as it stands, which is all the time that a
+/* The columns n0 ≤ n < n1 of C for contiguous rows of A and of B: LANES dot products at a time,
+   each in the lanes of one register. It reads B once, as it stands, which is all the time that a
    product with one row takes; packing B would read and write it first. */
 static void dots(float *c, ptrdiff_t ldc, const float *a, const float *b, const float *bias,
                  ptrdiff_t M, ptrdiff_t K, ptrdiff_t n0, ptrdiff_t n1) {
@@ -237,7 +237,7 @@ static void dots(float *c, ptrdiff_t ldc, const float *a, const float *b, const 
             ptrdiff_t k = 0;
             for (; k + LANES <= K; k += LANES)
                 UNROLL for (int l = 0; l < LANES; l++) {
-                    ptrdiff_t column = l < columns ? n + l : n; /* the first one, where none is left */
+                    ptrdiff_t column = l < columns ? n + l : n; /* n, where none is left */
                     sum[l] += load(row + k) * load(b + column * K + k);
                 }
             if (k < K)

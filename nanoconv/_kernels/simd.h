@@ -46,7 +46,7 @@ typedef float unaligned_vec __attribute__((vector_size(4 * LANES), aligned(4), m
 static ALWAYS_INLINE vec load(const float *p) { return *(const unaligned_vec *)p; }
 static ALWAYS_INLINE void store(float *p, vec v) { *(unaligned_vec *)p = v; }
 
-/* s in every lane. `s - 0` is s for every s, so this is one broadcast; `0 + s` is not, for s = -0. */
+/* s in every lane. `s - 0` is s for every s, so this is one broadcast; `0 + s` is not, for -0. */
 static ALWAYS_INLINE vec splat(float s) { return s - (vec){0}; }
 
 /* The first n < LANES floats at p, then zeros; nothing behind them is read. */

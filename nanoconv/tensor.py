@@ -586,6 +586,8 @@ def from_numpy(ndarray: Array) -> Tensor:
     """A tensor that shares the memory of an ndarray."""
     if not isinstance(ndarray, np.ndarray):
         raise TypeError(f"from_numpy: expected an ndarray, got {type(ndarray).__name__}")
+    if not ndarray.flags.aligned:  # a field of packed records, or bytes at an odd address
+        raise ValueError("from_numpy: the array is not aligned in memory; tensor() copies it")
     t = Tensor(as_array(ndarray))
     t._storage.escape()
     return t

@@ -12,6 +12,7 @@ a maximum is taken). Along one axis this gives
 
 from __future__ import annotations
 
+import math
 import operator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -155,9 +156,14 @@ class Geometry:
         return self.N, self.C, height, width
 
     def padded(self, x: Array, value: float = 0) -> Array:
-        """x with a border of `value`."""
+        """x with a border of `value`; MemoryError if gigantic padding would make it gigantic."""
         if self._padded_shape == x.shape:
             return x
+        if math.prod(self._padded_shape) > max(LARGEST, 4 * x.size):
+            raise MemoryError(
+                f"padding makes the image {list(self._padded_shape)}; "
+                "only the compiled kernels do without this copy"
+            )
         xp = np.full(self._padded_shape, value, x.dtype)
         self.unpad(xp)[...] = x
         return xp

@@ -57,7 +57,7 @@ def train_net(
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
 ) -> Result:
     """Train the net of this name; the same seed gives the same bits."""
-    train, test = digits()
+    train, test = digits.load()
     config.manual_seed(seed)
     model = digit_net(net)
     optimizer = AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
@@ -173,8 +173,8 @@ def save_all(results: Sequence[Result], seed: int, folder: Path, version: str) -
 
 def save_mistakes(result: Result, path: Path) -> None:
     """Draw the test images that a net misreads."""
-    _, test = digits()
+    _, test = digits.load()
     thought = probabilities(result.model, test.images)
     wrong = thought.argmax(1) != test.labels
-    title = f"{wrong.sum()} of {len(test)} test digits misread by the {result.net} net"
+    title = f"The {result.net} net misreads {wrong.sum()} of {len(test)} test digits"
     plots.save_mistakes(test.images[wrong], test.labels[wrong], thought[wrong], title, path)

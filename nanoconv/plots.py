@@ -14,6 +14,7 @@ from .io.files import replacing
 
 Array = np.ndarray
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377")  # Tol's bright scheme
+MOST = 24  # digits on one sheet
 
 
 def save_learning_curves(histories: Mapping[str, Sequence[Any]], path: str | PathLike[str]) -> None:
@@ -47,20 +48,21 @@ def save_mistakes(
 ) -> None:
     """Draw a sheet of digits (M, 1, 8, 8), each with its label and what was thought of it (M, 10).
 
-    Without any digit it says so.
+    The surest mistakes come first, and only `MOST` of them; without any, the sheet says so.
     """
-    columns = min(6, max(len(images), 4))
-    rows = max(1, math.ceil(len(images) / columns))
-    figure = new_figure(1.5 * columns, 0.7 + 1.95 * rows)
+    order = np.argsort(-probabilities.max(1), kind="stable")[:MOST]
+    columns = 6
+    rows = max(1, math.ceil(len(order) / columns))
+    figure = new_figure(1.4 * columns, 0.6 + 1.9 * rows)
     figure.suptitle(title, fontsize=11)
-    for k, axes in enumerate(np.ravel(figure.subplots(rows, columns, squeeze=False))):
+    for axes in figure.subplots(rows, columns, squeeze=False).flat:
         axes.set_axis_off()
-        if k < len(images):
-            guess = int(probabilities[k].argmax())
-            axes.imshow(images[k, 0], cmap="gray_r", vmin=0, vmax=1)
-            axes.set_title(
-                f"read as {guess} ({probabilities[k, guess]:.0%})\nis {labels[k]}", fontsize=9
-            )
+    for axes, k in zip(figure.axes, order, strict=False):
+        guess = int(probabilities[k].argmax())
+        axes.imshow(images[k, 0], cmap="gray_r", vmin=0, vmax=1)
+        axes.set_title(
+            f"{labels[k]} read as {guess}\n({probabilities[k, guess]:.0%} sure)", fontsize=9
+        )
     write(figure, path)
 
 

@@ -3,7 +3,7 @@
 >>> import nanoconv as nc
 >>> from nanoconv.data import digits
 >>> nc.manual_seed(0)
->>> train, test = digits()
+>>> train, test = digits.load()
 >>> model = nc.nn.Sequential(nc.nn.Flatten(), nc.nn.Linear(64, 10))
 >>> optimizer = nc.optim.Adam(model.parameters(), lr=0.01)
 >>> history = fit(model, optimizer, train, test, epochs=5)

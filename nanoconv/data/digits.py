@@ -8,10 +8,9 @@ number of its inked pixels, from 0 to 16.
 The split is fixed: of each digit, every fifth image in the order of the file is for the test.
 Every writer is in both halves, so the test asks for new images, not for new hands.
 
->>> train, test = digits()
+>>> train, test = load()
 >>> train.images.shape, test.images.shape
 ((1442, 1, 8, 8), (355, 1, 8, 8))
->>> print("\\n".join("".join(" .:+#"[int(4 * p)] for p in row) for row in test.images[0, 0]))
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ class Dataset:
         return Dataset(self.images[index], self.labels[index])
 
 
-def digits() -> tuple[Dataset, Dataset]:
+def load() -> tuple[Dataset, Dataset]:
     """The training set and the test set; ink runs from 0 to 1."""
     with np.load(FILE, allow_pickle=False) as file:
         images, labels = file["images"], file["labels"].astype(np.int64)

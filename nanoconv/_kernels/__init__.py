@@ -18,6 +18,12 @@ _HERE = Path(__file__).parent
 
 _failure = ""
 
+# GNU's OpenMP reads this once, as it is loaded. By default its idle threads spin for milliseconds;
+# on a machine that has other work, each small kernel then waits for a time slice of the scheduler.
+_spin = os.environ.get("GOMP_SPINCOUNT")
+if _spin is None and "OMP_WAIT_POLICY" not in os.environ:
+    os.environ["GOMP_SPINCOUNT"] = "1000"
+
 try:
     from .cpu_cy import compiler, openmp, supported
 except ImportError as error:  # no compiled kernels: the Numba bodies and NumPy are left
@@ -32,6 +38,10 @@ except ImportError as error:  # no compiled kernels: the Numba bodies and NumPy 
 
     def compiler() -> str:
         return ""
+
+finally:  # what other libraries do is not ours to say
+    if _spin is None:
+        os.environ.pop("GOMP_SPINCOUNT", None)
 
 
 def built() -> tuple[str, ...]:

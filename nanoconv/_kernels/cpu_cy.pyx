@@ -28,10 +28,12 @@ cdef extern from *:
     #endif
     #endif
 
+    /* The call has the library loaded with this module, when the package has set it up. */
     #ifdef _OPENMP
-    static const long openmp_version = _OPENMP;
+    #include <omp.h>
+    static long openmp_version(void) { return omp_get_max_threads() > 0 ? _OPENMP : 0; }
     #else
-    static const long openmp_version = 0;
+    static long openmp_version(void) { return 0; }
     #endif
     """
     bint has_baseline()
@@ -39,7 +41,7 @@ cdef extern from *:
     bint has_avx512()
     bint has_neon()
     const char* compiler_version "__VERSION__"
-    const long openmp_version
+    long openmp_version()
 
 
 def supported():
@@ -58,7 +60,7 @@ def supported():
 
 def openmp():
     """The OpenMP version as `_OPENMP` has it (a year and a month), or 0 without OpenMP."""
-    return openmp_version
+    return openmp_version()
 
 
 def compiler():

@@ -50,7 +50,7 @@ import numpy as np
 
 from ..dispatch import Body, Kernel, Ladder, Op, empty, rows, unrows
 from ..tensor import Tensor, apply, no_grad
-from .checks import check_dtypes
+from .checks import check_dtypes, given
 
 Array = np.ndarray
 
@@ -58,12 +58,12 @@ Array = np.ndarray
 # --------------------------------------------------------------------------- shapes
 
 
-def batch_norm_shape(x: tuple[int, ...], training: bool, **vectors: Tensor | None) -> int:
+def batch_norm_shape(x: tuple[int, ...], training: bool, **vectors: Tensor) -> int:
     """Check that x (N, C, …) and the vectors (C,) fit; returns M, the number of rows."""
     if len(x) < 2:
         raise ValueError(f"batch_norm: input has shape {list(x)}, expected (N, C) or (N, C, …)")
     for name, vector in vectors.items():
-        if vector is not None and vector.shape != (x[1],):
+        if vector.shape != (x[1],):
             raise ValueError(
                 f"batch_norm: {name} has shape {list(vector.shape)}, expected [{x[1]}]"
             )
@@ -290,9 +290,9 @@ def batch_norm(
     ones are updated in place if given; otherwise with the running ones. ValueError where shapes do
     not fit, where training sees one value per channel, and where evaluation has no statistics.
     """
-    running: dict[str, Any] = {"running_mean": running_mean, "running_var": running_var}
-    check_dtypes("batch_norm", input=input, **running, weight=weight, bias=bias)
-    M = batch_norm_shape(input.shape, training, **running, weight=weight, bias=bias)
+    vectors = given(running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    check_dtypes("batch_norm", input=input, **vectors)
+    M = batch_norm_shape(input.shape, training, **vectors)
     if eps < 0:
         raise ValueError(f"batch_norm: eps={eps} must not be negative")
     if not training:

@@ -12,12 +12,15 @@ from ..tensor import Tensor
 from .shaping import squeeze, unsqueeze
 
 
-def check_dtypes(op: str, **tensors: Tensor | None) -> None:
-    """All given arguments are Tensors of one floating dtype."""
+def given(**tensors: Tensor | None) -> dict[str, Tensor]:
+    """Those of the optional arguments that are not None."""
+    return {name: t for name, t in tensors.items() if t is not None}
+
+
+def check_dtypes(op: str, **tensors: Tensor) -> None:
+    """All arguments are Tensors of one floating dtype."""
     first: tuple[str, Tensor] | None = None
     for name, t in tensors.items():
-        if t is None:
-            continue
         if not isinstance(t, Tensor):
             raise TypeError(f"{op}: {name} must be a nanoconv Tensor, got {type(t).__name__}")
         if t.dtype not in (np.float32, np.float64):

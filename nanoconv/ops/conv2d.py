@@ -46,7 +46,7 @@ import numpy as np
 from ..dispatch import Body, Kernel, Ladder, Op, empty
 from ..tensor import Tensor, apply
 from . import depthwise_conv2d as depthwise
-from .checks import batched, check_bias, check_dtypes, check_groups
+from .checks import batched, check_bias, check_dtypes, check_groups, given
 from .geometry import Geometry, conv_geometry
 
 Array = np.ndarray
@@ -273,7 +273,7 @@ def conv2d(
     Raises ValueError where shapes do not fit and TypeError where dtypes differ.
     """
     x, unbatch = batched("conv2d", input, 4)
-    check_dtypes("conv2d", input=x, weight=weight, bias=bias)
+    check_dtypes("conv2d", input=x, weight=weight, **given(bias=bias))
     geo = conv2d_shape(x.shape, weight.shape, stride, padding, dilation, groups)
     check_bias("conv2d", bias, geo.O)
     op = depthwise.DEPTHWISE_CONV2D if geo.G == geo.C > 1 else CONV2D

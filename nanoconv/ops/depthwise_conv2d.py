@@ -35,7 +35,7 @@ import numpy as np
 
 from ..dispatch import Body, Kernel, Ladder, Op, empty
 from ..tensor import Tensor, apply
-from .checks import batched, check_bias, check_dtypes
+from .checks import batched, check_bias, check_dtypes, given
 from .geometry import Geometry, conv_geometry
 
 Array = np.ndarray
@@ -234,7 +234,7 @@ def depthwise_conv2d(
     to input channel c. Raises as `conv2d` does.
     """
     x, unbatch = batched("depthwise_conv2d", input, 4)
-    check_dtypes("depthwise_conv2d", input=x, weight=weight, bias=bias)
+    check_dtypes("depthwise_conv2d", input=x, weight=weight, **given(bias=bias))
     geo = depthwise_conv2d_shape(x.shape, weight.shape, stride, padding, dilation)
     check_bias("depthwise_conv2d", bias, geo.O)
     return unbatch(apply(DEPTHWISE_CONV2D, x, weight, bias, geo=geo))

@@ -42,7 +42,7 @@ import numpy as np
 
 from ..dispatch import Body, Kernel, Ladder, Op, empty
 from ..tensor import Tensor, apply
-from .checks import check_bias, check_dtypes
+from .checks import check_bias, check_dtypes, given
 
 Array = np.ndarray
 
@@ -138,7 +138,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     As torch.nn.functional.linear. Any number of leading axes counts as examples. Raises ValueError
     where shapes do not fit and TypeError where dtypes differ.
     """
-    check_dtypes("linear", input=input, weight=weight, bias=bias)
+    check_dtypes("linear", input=input, weight=weight, **given(bias=bias))
     N, O, C = linear_shape(input.shape, weight.shape)
     check_bias("linear", bias, O)
     if input.ndim == 2:

@@ -38,7 +38,7 @@ import numpy as np
 
 from ..dispatch import Op
 from ..tensor import Tensor, apply
-from .checks import check_dtypes
+from .checks import check_dtypes, given
 from .shaping import squeeze, unsqueeze
 from .softmax import log_softmax
 
@@ -50,7 +50,7 @@ Array = np.ndarray
 
 def check_arguments(op: str, x: Tensor, target: Any, weight: Tensor | None, reduction: str) -> None:
     """What both losses expect of their arguments, whatever kind of target."""
-    check_dtypes(op, input=x, weight=weight)
+    check_dtypes(op, input=x, **given(weight=weight))
     if not isinstance(target, Tensor):
         raise TypeError(f"{op}: target must be a nanoconv Tensor, got {type(target).__name__}")
     if reduction not in ("mean", "sum", "none"):

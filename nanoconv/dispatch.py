@@ -130,6 +130,7 @@ class Kernel:
 def _load(body: str, loops: Callable | None) -> Body:
     """Import "module:function" from `_kernels`; "jit" compiles the ladder's own literal loops."""
     if body == "jit":
+        assert loops is not None
         jit = importlib.import_module("nanoconv._kernels.jit_nb")
         return Body(jit.compile_loops(loops))
     module_name, _, function = body.partition(":")
@@ -151,8 +152,8 @@ class Ladder:
         self,
         name: str,
         reference: Callable,
-        kernels: Sequence[Kernel] = (),
-        call: Callable | None = None,
+        kernels: Sequence[Kernel],
+        call: Callable,
         loops: Callable | None = None,
     ) -> None:
         self.name, self.reference, self.kernels = name, reference, tuple(kernels)
@@ -173,7 +174,7 @@ class Ladder:
         """Run the rung of this name, whatever `use()` says."""
         if rung == "numpy":
             return self.reference(*args)
-        if rung == "loops":
+        if rung == "loops" and self.loops:
             return self.call(Body(self.loops), *args)
         kernel = self._kernel(rung)
         body = self._body(kernel)

@@ -65,17 +65,21 @@ from .tensor import Tensor, enable_grad, from_numpy, is_grad_enabled, no_grad, t
 
 __version__ = "0.1.0"
 
-_LATER = ("data", "nn", "optim")  # imported when first asked for: `import nanoconv` stays quick
+# Imported when first asked for, so that `import nanoconv` stays quick.
+_MODULES = ("data", "models", "nn", "optim")
+_LATER = {"load": "io.checkpoints", "save": "io.checkpoints", "summary": "graph"}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LATER:
+    if name in _MODULES:
         return importlib.import_module(f"nanoconv.{name}")
+    if name in _LATER:
+        return getattr(importlib.import_module(f"nanoconv.{_LATER[name]}"), name)
     raise AttributeError(f"module 'nanoconv' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LATER])
+    return sorted([*globals(), *_MODULES, *_LATER])
 
 
 __all__ = [

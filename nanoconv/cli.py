@@ -33,6 +33,7 @@ from .models.digits import BLOCKS, load_digit_net
 from .train import Epoch, probabilities
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
+INTERRUPTED = 128 + 2  # as shells say of a process that signal 2 has ended
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -48,7 +49,8 @@ def run_demo(
     output: Annotated[
         Path, typer.Option(file_okay=False, help="The folder for the best model and the pictures.")
     ] = Path("nanoconv-demo"),
-    as_json: AsJson = False,
+    as_json: INTERRUPTED = 128 + 2  # as shells say of a process that signal 2 has ended
+AsJson = False,
 ) -> None:
     """Train four small nets on handwritten digits; compare what they cost and what they can do."""
     if threads is not None:
@@ -116,7 +118,8 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
 def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A file that the demo saved.")],
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="One digit in each.")],
-    as_json: AsJson = False,
+    as_json: INTERRUPTED = 128 + 2  # as shells say of a process that signal 2 has ended
+AsJson = False,
 ) -> None:
     """Read the digits in pictures of any size, dark on light or light on dark."""
     net, _ = load_digit_net(model)
@@ -178,9 +181,8 @@ def main() -> NoReturn:
     """Run the command line and exit."""
     try:
         status = app(standalone_mode=False)
-    except (KeyboardInterrupt, typer.Abort):
-        print("nanoconv: interrupted", file=sys.stderr)
-        status = 130
+    except (KeyboardInterrupt, typer.Abort):  # newer versions of Typer return 130 instead
+        status = INTERRUPTED
     except (ImportError, OSError, ValueError) as error:
         print(f"nanoconv: {reason(error)}", file=sys.stderr)
         status = 1
@@ -189,4 +191,6 @@ def main() -> NoReturn:
             raise
         print(f"nanoconv: {reason(ValueError(error.format_message()))}", file=sys.stderr)
         status = 2
+    if status == INTERRUPTED:
+        print("nanoconv: interrupted", file=sys.stderr)
     sys.exit(status)

@@ -107,15 +107,15 @@ def test_metrics() -> None:
 
 
 @pytest.fixture(scope="module")
-def results(request) -> list[demo.Result]:
-    """Every net after one epoch with a few images: what is printed does not depend on skill."""
-    patch = pytest.MonkeyPatch()
-    request.addfinalizer(patch.undo)
-    patch.setattr(demo.digits, "load", lambda: (FEW, TEST))
+def results() -> list[demo.Result]:
+    """Every net after two epochs with a few images: what is printed does not depend on skill."""
     threads = nc.get_num_threads()
-    request.addfinalizer(lambda: nc.set_num_threads(threads))
-    nc.set_num_threads(1)  # idle threads that spin would slow the suite on a busy machine
-    return [demo.train_net(net, seed=3, epochs=2) for net in BLOCKS]
+    nc.set_num_threads(1)  # threads that spin while they wait would slow it on a busy machine
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo.digits, "load", lambda: (FEW, TEST))
+        found = [demo.train_net(net, seed=3, epochs=2) for net in BLOCKS]
+    nc.set_num_threads(threads)
+    return found
 
 
 def test_the_count_confirms_the_prediction(results) -> None:

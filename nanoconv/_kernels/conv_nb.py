@@ -1,13 +1,13 @@
 """Convolution straight from its definition, and im2col, in loops that Numba turns into vectors.
 
-Layout: x and y are NHWC. The weights are first copied from (O, C/G, KH, KW) into scratch so that, for
-    each group and tap, they are one matrix whose rows the inner loops read in order.
-Loops: images, output pixels (input pixels for the gradient by input), taps, groups; then one number
-    of the pixel at a time, innermost the channels that it is multiplied into.
+Layout: x and y are NHWC. The weights are copied first, from (O, C/G, KH, KW) into scratch, where
+    they are one matrix for each group and tap, whose rows the inner loops read in order.
+Loops: images, rows of pixels, taps, groups, the pixels of the row; then the numbers of a pixel, and
+    innermost the channels that each of them is multiplied into.
 Tile: four numbers at a time, so that the sums are loaded and stored a quarter as often.
-Why: nothing but the weights is copied, and all channels of a pixel are finished while they are in
-    the L1 cache. With few channels the inner loops are short: im2col with a matrix product is the
-    better way then.
+Why: nothing but the weights is copied, and the matrix of one tap serves a whole row while it is in
+    the cache. The loop over channels streams, but where they are few it is short: then im2col and a
+    matrix product are the better way.
 """
 
 import numpy as np
@@ -22,6 +22,8 @@ def weight_size(sizes: tuple[int, ...]) -> int:
     _, C, _, _, O, _, _, KH, KW, *_, G = sizes
     return O * (C // G) * KH * KW
 
+
+# --------------------------------------------------------------------------- convolution
 
 conv2d_direct_f32_scratch = weight_size
 conv2d_direct_input_grad_f32_scratch = weight_size
@@ -46,7 +48,7 @@ def add_product(y, x, w):
 
 @kernel()
 def conv2d_direct_f32(y, x, w, b, scratch, sizes):
-    """y[n,i,j,o] = b[o] + Σ_{u,v,c} x[n, h, q, g·C/G + c] · w[o,c,u,v], h = i·s + u·d − p, q alike."""
+    """y[n,i,j,o] = b[o] + Σ_{u,v,c} x[n, i·s + u·d − p, j·s + v·d − p, g·C/G + c] · w[o,c,u,v]"""
     N, C, H, W, O, OH, OW, KH, KW, sh, sw, pt, pl, dh, dw, G = sizes
     Cg, Og = C // G, O // G
     run = KW if dw == 1 and G == 1 else 1  # taps that lie side by side in memory
@@ -74,14 +76,16 @@ def conv2d_direct_f32(y, x, w, b, scratch, sizes):
                             if first < last:
                                 add_product(
                                     y[n, i, j, g * Og : (g + 1) * Og],
-                                    xh[(q + first) * C + g * Cg : (q + last - 1) * C + (g + 1) * Cg],
+                                    xh[
+                                        (q + first) * C + g * Cg : (q + last - 1) * C + (g + 1) * Cg
+                                    ],
                                     wg[(v + first) * Cg : (v + last) * Cg],
                                 )
 
 
 @kernel()
 def conv2d_direct_input_grad_f32(dx, dy, w, scratch, sizes):
-    """dx[n,h,q,g·C/G+c] = Σ dy[n,i,j,o] · w[o,c,u,v] over the o, u, v that read it: h = i·s + u·d − p."""
+    """dx[n,h,q,g·C/G + c] = Σ dy[n,i,j,o] · w[o,c,u,v] over all i, j, u, v that read it, o of g."""
     N, C, H, W, O, OH, OW, KH, KW, sh, sw, pt, pl, dh, dw, G = sizes
     Cg, Og = C // G, O // G
     wt = scratch.reshape(G, KH, KW, Og, Cg)
@@ -111,7 +115,7 @@ def conv2d_direct_input_grad_f32(dx, dy, w, scratch, sizes):
 
 @helper
 def add_outer_products(dw, x, dy, g, first, last, stride, offset):
-    """dw[c,o] += Σ_j x[j·stride + offset, c] · dy[j,o] over first ≤ j < last, c and o of group g."""
+    """dw[c,o] += Σ_j x[j·stride + offset, c] · dy[j,o] over first ≤ j < last; c, o of group g."""
     C, O = dw.shape
     c0, begin, end = g * C, g * O, (g + 1) * O
     whole = first + max(0, last - first) // 4 * 4
@@ -134,7 +138,7 @@ def add_outer_products(dw, x, dy, g, first, last, stride, offset):
 
 @kernel()
 def conv2d_direct_weight_grad_f32(dw, dy, x, scratch, sizes):
-    """dw[o,c,u,v] = Σ_{n,i,j} dy[n,i,j,o] · x[n, h, q, g·C/G + c], h = i·s + u·d − p, q alike."""
+    """dw[o,c,u,v] = Σ_{n,i,j} dy[n,i,j,o] · x[n, i·s + u·d − p, j·s + v·d − p, g·C/G + c]"""
     N, C, H, W, O, OH, OW, KH, KW, sh, sw, pt, pl, dh, dw_, G = sizes
     Cg, Og = C // G, O // G
     dwt = scratch.reshape(G, KH, KW, Cg, Og)

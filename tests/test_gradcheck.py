@@ -32,6 +32,11 @@ def twisted():
     del Op.registry[op.name]
 
 
+def shared(x):
+    y = x.exp()
+    return y * y, y * 2
+
+
 RIGHT = {
     "polynomial": (lambda x: x * x * x - 2 * x, [(3, 2)]),
     "matmul": (lambda a, b: a @ b, [(2, 3), (3, 4)]),
@@ -40,6 +45,7 @@ RIGHT = {
     "logsumexp": (lambda x: x.logsumexp(1), [(2, 3)]),
     "var": (lambda x: x.var((0, 2)), [(2, 2, 3)]),
     "several outputs": (lambda a, b: (a * b, a.sum(), b.log()), [(3,), (3,)]),
+    "outputs that share a tape": (shared, [(2,)]),
     "output apart from an input": (lambda a, b: (a * 2, b * 3), [(2,), (2,)]),
     "constant output": (lambda x: (x * 2, nc.ones(2, dtype="float64")), [(2,)]),
     "nothing": (lambda x: x * 2, [(0, 3)]),

@@ -147,6 +147,7 @@ CASES = [
     case("reshape", lambda F, x, shape: x.reshape(shape), reshapes),
     case("flatten", lambda F, x, **a: x.flatten(**a), flattenings),
     case("permute", lambda F, x, dims: x.permute(dims), permutations),
+    case("permute.many", lambda F, x, dims: x.permute(*dims), permutations, least=3),
     case("squeeze", lambda F, x, **a: x.squeeze(**a), squeezings),
     case(
         "transpose",

@@ -372,7 +372,7 @@ def pad(
 CONTIGUOUS = Op(
     "contiguous",
     lambda x, memory_format: (
-        nchw(nhwc(x)) if memory_format == channels_last else np.asarray(x, order="C")
+        nchw(nhwc(x)) if memory_format == channels_last else np.ascontiguousarray(x)
     ),
     lambda dy, y, x, memory_format: dy,
     keeps="",

@@ -49,8 +49,7 @@ def run_demo(
     output: Annotated[
         Path, typer.Option(file_okay=False, help="The folder for the best model and the pictures.")
     ] = Path("nanoconv-demo"),
-    as_json: INTERRUPTED = 128 + 2  # as shells say of a process that signal 2 has ended
-AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train four small nets on handwritten digits; compare what they cost and what they can do."""
     if threads is not None:
@@ -118,8 +117,7 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
 def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A file that the demo saved.")],
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="One digit in each.")],
-    as_json: INTERRUPTED = 128 + 2  # as shells say of a process that signal 2 has ended
-AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Read the digits in pictures of any size, dark on light or light on dark."""
     net, _ = load_digit_net(model)

@@ -247,4 +247,4 @@ def show_config() -> None:
         if absent := [name for name in modules if importlib.util.find_spec(name) is None]:
             rows.append(("missing", f'{", ".join(absent)}: pip install "nanoconv[{extra}]"'))
     for name, value in rows:
-        print(f"{name:<10}{value}")
+        print(f"{name:<11}{value}")

@@ -29,6 +29,12 @@ cdef extern from *:
     #endif
 
     /* The call has the library loaded with this module, when the package has set it up. */
+    #ifdef __clang__
+    static const char *const compiler_name = __VERSION__;
+    #else
+    static const char *const compiler_name = "GCC " __VERSION__;
+    #endif
+
     #ifdef _OPENMP
     #include <omp.h>
     static long openmp_version(void) { return omp_get_max_threads() > 0 ? _OPENMP : 0; }
@@ -40,7 +46,7 @@ cdef extern from *:
     bint has_avx2()
     bint has_avx512()
     bint has_neon()
-    const char* compiler_version "__VERSION__"
+    const char* compiler_name
     long openmp_version()
 
 
@@ -64,5 +70,5 @@ def openmp():
 
 
 def compiler():
-    """The version of the compiler that built the kernels, in its own words."""
-    return compiler_version.decode()
+    """The compiler that built the kernels, with its version."""
+    return compiler_name.decode()

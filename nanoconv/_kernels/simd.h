@@ -11,6 +11,7 @@
 #include <string.h>
 
 #if defined(LANES) /* chosen by hand, with REGISTERS, to test the tiles of another machine */
+#define IN_REGISTER "+m"
 #elif defined(__AVX512F__)
 #define LANES 16
 #define REGISTERS 32
@@ -25,6 +26,15 @@
 #define REGISTERS 16
 #endif
 
+#if defined(IN_REGISTER)
+#elif defined(__x86_64__) || defined(__i386__)
+#define IN_REGISTER "+v"
+#elif defined(__aarch64__)
+#define IN_REGISTER "+w"
+#else
+#define IN_REGISTER "+m"
+#endif
+
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 #define NOINLINE __attribute__((noinline))
 #define UNROLL _Pragma("GCC unroll 16")
@@ -32,13 +42,7 @@
 /* The compiler must take the value of this variable as it is: it can neither compute it in another
    way nor drop the computation. */
 #define OPAQUE(x) __asm__ volatile("" : "+r"(x))
-#if defined(__x86_64__) || defined(__i386__)
-#define OPAQUE_VEC(x) __asm__ volatile("" : "+v"(x))
-#elif defined(__aarch64__)
-#define OPAQUE_VEC(x) __asm__ volatile("" : "+w"(x))
-#else
-#define OPAQUE_VEC(x) __asm__ volatile("" : "+m"(x))
-#endif
+#define OPAQUE_VEC(x) __asm__ volatile("" : IN_REGISTER(x))
 
 typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef float unaligned_vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));

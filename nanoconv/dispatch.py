@@ -16,7 +16,7 @@ import importlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -259,7 +259,7 @@ class Op:
     macs(y, *inputs, **attrs)        multiply-adds of one run
     """
 
-    registry: dict[str, Op] = {}
+    registry: ClassVar[dict[str, Op]] = {}
 
     def __init__(
         self,

@@ -29,7 +29,7 @@ def _floating(op: str, dtype: Any) -> Any:
 
 
 def full(size: Any, fill_value: float, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """A tensor full of one value; its dtype is the value's (float32, int64 or bool) if not given."""
+    """A tensor full of one value, in the dtype of the value (float32, int64, bool) or as given."""
     value = as_array(fill_value, dtype)
     if value.ndim:
         raise ValueError(f"full: fill_value has shape {list(value.shape)}, expected a number")

@@ -317,7 +317,7 @@ GETITEM = Op("getitem", lambda x, index: x[index], _put_back, keeps="")
 
 @method
 def __getitem__(input: Tensor, index: Any) -> Tensor:  # noqa: N807 (attached to Tensor)
-    """input[index]: a view by integers, slices, None and ...; a copy by masks and integer arrays."""
+    """input[index]: a view by integers, slices, None, ...; a copy by masks and integer arrays."""
     return apply(GETITEM, input, index=plain_index(index))
 
 

@@ -39,7 +39,7 @@ allocate: Callable[[int, np.dtype], Array] = _allocate  # tests put poisoned, gu
 def empty(shape: Sequence[int], dtype: Any = np.float32, channels_last: bool = False) -> Array:
     """An uninitialised array; `channels_last` lays a logical NCHW array out as NHWC in memory."""
     shape = tuple(shape)
-    flat = allocate(int(np.prod(shape, dtype=np.int64)), np.dtype(dtype))
+    flat = allocate(math.prod(shape), np.dtype(dtype))
     if channels_last and len(shape) == 4:
         n, c, h, w = shape
         return flat.reshape(n, h, w, c).transpose(0, 3, 1, 2)

@@ -56,6 +56,11 @@ def channel_shuffle_forward(x: Array, groups: int) -> Array:
 # --------------------------------------------------------------------------- the ladder
 
 
+def channels_innermost(x: Array, groups: int) -> bool:
+    """The channels of a pixel are neighbours in memory; else NumPy moves whole planes at once."""
+    return np.moveaxis(x, 1, -1).flags.c_contiguous
+
+
 def call(body: Body, x: Array, groups: int) -> Array:
     xr = rows(x)  # (M, C)
     yr = empty(xr.shape, x.dtype)
@@ -67,8 +72,8 @@ LADDER = Ladder(
     "channel_shuffle",
     reference=channel_shuffle_forward,
     kernels=[
-        Kernel("cython.rows", "shuffle_cy:channel_shuffle_f32"),
-        Kernel("numba.rows", "shuffle_nb:channel_shuffle_f32"),
+        Kernel("cython.rows", "shuffle_cy:channel_shuffle_f32", when=channels_innermost),
+        Kernel("numba.rows", "shuffle_nb:channel_shuffle_f32", when=channels_innermost),
         Kernel("numba.loops", "jit", auto=False),
     ],
     call=call,

@@ -96,7 +96,8 @@ def linear_bias_grad(dy: Array) -> Array:
 #
 # The same equation, implemented several times: Python's loops above, the same loops compiled by
 # Numba, NumPy's matrix product, and the project's own. A ladder is called like its reference and
-# takes the fastest rung that is installed and that `nc.use` allows.
+# takes the first rung that is installed and that `nc.use` allows. Here the reference is BLAS, which
+# no other rung beats: they stand here to be compared, and never run unless named (auto=False).
 
 
 def call(body: Body, x: Array, w: Array, b: Array | None = None) -> Array:
@@ -111,7 +112,7 @@ LADDER = Ladder(
     "linear",
     reference=linear_forward,
     kernels=[
-        Kernel("simd.matmul", "gemm_cy:matmul_f32"),
+        Kernel("simd.matmul", "gemm_cy:matmul_f32", auto=False),
         Kernel("numba.loops", "jit", auto=False),
     ],
     call=call,

@@ -5,6 +5,8 @@
 import importlib
 from typing import Any
 
+from numpy import float32, float64, int64
+
 from . import functional
 from .config import (
     get_backend,
@@ -102,6 +104,8 @@ __all__ = [
     "eq",
     "exp",
     "eye",
+    "float32",
+    "float64",
     "flatten",
     "from_numpy",
     "full",
@@ -111,6 +115,7 @@ __all__ = [
     "get_num_threads",
     "gradcheck",
     "gt",
+    "int64",
     "is_grad_enabled",
     "isa",
     "le",

@@ -24,7 +24,7 @@ from .nn import Sequential
 from .optim import AdamW, CosineAnnealingLR
 from .train import Epoch, fit, probabilities
 
-EPOCHS = 15
+EPOCHS = 12
 BATCH = 32
 LEARNING_RATE = 4e-3
 WEIGHT_DECAY = 1e-2

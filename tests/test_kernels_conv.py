@@ -48,7 +48,7 @@ CONVOLUTIONS = [
 ]
 
 # (N, C, H, W, multiplier, kernel, stride, padding, dilation): chunks of channels and a rest, less
-# than a vector, runs of 4 steps and a rest, every phase of a stride, pieces of 3 × 3 taps and a rest
+# than a vector, runs of 4 steps and a rest, every phase of a stride, more than 3 × 3 taps
 DEPTHWISE = [
     (1, 200, 9, 11, 1, 3, 1, 1, 1),
     (2, 65, 12, 10, 1, 3, 2, 1, 1),

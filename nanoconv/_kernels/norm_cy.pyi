@@ -19,5 +19,5 @@ def channel_grad_sums_f32(
     threads: int,
 ) -> None: ...
 def channel_input_grad_f32(
-    dx: F32, dy: F32, x: F32, a: F32, b: F32, c: F32, sizes: Sizes, threads: int
+    dx: F32, dy: F32, x: F32, a: F32, k: F32, d: F32, sizes: Sizes, threads: int
 ) -> None: ...

@@ -261,55 +261,58 @@ def channel_affine_f32(
     """y[m, c] = x[m, c]·scale[c] + shift[c]"""
     cdef Py_ssize_t M, C, wide, p, row
     cdef float room[2][NARROW]
-    cdef const float *scales
-    cdef const float *shifts
+    cdef const float *wide_scale
+    cdef const float *wide_shift
     M, C = sizes
     if M * C == 0:
         return
     with nogil:
         wide = fold_of(C) * C
-        scales = repeat(room[0], &scale[0], C, fold_of(C))
-        shifts = repeat(room[1], &shift[0], C, fold_of(C))
+        wide_scale = repeat(room[0], &scale[0], C, fold_of(C))
+        wide_shift = repeat(room[1], &shift[0], C, fold_of(C))
         for row in prange(
             (M * C + wide - 1) // wide, num_threads=threads, schedule="static",
             use_threads_if=M * C >= WORTH_THREADS,
         ):
             p = row * wide
-            affine(&y[0, 0] + p, &x[0, 0] + p, scales, shifts, min(wide, M * C - p))
+            affine(
+                &y[0, 0] + p, &x[0, 0] + p, wide_scale, wide_shift, min(wide, M * C - p)
+            )
 
 
 cdef void input_grad(
-    float *dx, const float *dy, const float *x, const float *a, const float *b, const float *c_,
+    float *dx, const float *dy, const float *x, const float *a, const float *k, const float *d,
     Py_ssize_t width,
 ) noexcept nogil:
     cdef Py_ssize_t c
     for c in range(width):
-        dx[c] = a[c] * dy[c] + (b[c] * x[c] + c_[c])
+        dx[c] = a[c] * dy[c] + (k[c] * x[c] + d[c])
 
 
 def channel_input_grad_f32(
     float[:, ::1] dx, const float[:, ::1] dy, const float[:, ::1] x, const float[::1] a,
-    const float[::1] b, const float[::1] c, tuple sizes, int threads,
+    const float[::1] k, const float[::1] d, tuple sizes, int threads,
 ):
-    """dx[m, k] = a[k]·dy[m, k] + b[k]·x[m, k] + c[k] for every channel k"""
+    """dx[m, c] = a[c]·dy[m, c] + k[c]·x[m, c] + d[c]"""
     cdef Py_ssize_t M, C, wide, p, row
     cdef float room[3][NARROW]
-    cdef const float *as_
-    cdef const float *bs
-    cdef const float *cs
+    cdef const float *wide_a
+    cdef const float *wide_k
+    cdef const float *wide_d
     M, C = sizes
     if M * C == 0:
         return
     with nogil:
         wide = fold_of(C) * C
-        as_ = repeat(room[0], &a[0], C, fold_of(C))
-        bs = repeat(room[1], &b[0], C, fold_of(C))
-        cs = repeat(room[2], &c[0], C, fold_of(C))
+        wide_a = repeat(room[0], &a[0], C, fold_of(C))
+        wide_k = repeat(room[1], &k[0], C, fold_of(C))
+        wide_d = repeat(room[2], &d[0], C, fold_of(C))
         for row in prange(
             (M * C + wide - 1) // wide, num_threads=threads, schedule="static",
             use_threads_if=M * C >= WORTH_THREADS,
         ):
             p = row * wide
             input_grad(
-                &dx[0, 0] + p, &dy[0, 0] + p, &x[0, 0] + p, as_, bs, cs, min(wide, M * C - p)
+                &dx[0, 0] + p, &dy[0, 0] + p, &x[0, 0] + p, wide_a, wide_k, wide_d,
+                min(wide, M * C - p),
             )

@@ -30,7 +30,10 @@ Array = np.ndarray
 
 
 def _allocate(size: int, dtype: np.dtype) -> Array:
-    return np.empty(size, dtype)
+    # From the start of a cache line on: a vector that straddles two is loaded twice.
+    block = np.empty(size * dtype.itemsize + 64, np.uint8)
+    skip = -block.__array_interface__["data"][0] % 64
+    return block[skip : skip + size * dtype.itemsize].view(dtype)
 
 
 allocate: Callable[[int, np.dtype], Array] = _allocate  # tests put poisoned, guarded memory here

@@ -72,7 +72,7 @@ def test_activations_at_the_ends_of_the_numbers(language):
     x = np.array([-np.inf, np.inf, np.nan, -3e38, 3e38], np.float32)
 
     def f(name):
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):  # without the JIT
             return body("activation", language, f"{name}_f32")([x.shape], x, sizes=x.shape)
 
     np.testing.assert_array_equal(f("sigmoid"), [0, 1, np.nan, 0, 1])

@@ -56,7 +56,7 @@ def test_version_and_help() -> None:
 def test_config() -> None:
     finished = run("config")
     assert finished.returncode == 0
-    assert f"NumPy     {np.__version__}" in finished.stdout
+    assert f"NumPy      {np.__version__}" in finished.stdout
 
 
 @pytest.mark.parametrize(

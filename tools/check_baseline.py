@@ -107,7 +107,8 @@ def workload() -> None:
         backward(F.avg_pool2d(x, 2, 1, padding=1))
         backward(F.adaptive_avg_pool2d(x, 2))
         backward(F.batch_norm(x, None, None, normal(C), normal(C), training=True))
-        backward(F.channel_shuffle(normal(N, 12, H, H), 3))
+        last = normal(N, 12, H, H).contiguous(memory_format=nc.channels_last)
+        backward(F.channel_shuffle(last, 3))
         for name in ("relu", "relu6", "leaky_relu", "sigmoid", "tanh"):
             backward(getattr(F, name)(3 * x))
         for name in ("hardsigmoid", "hardswish", "silu"):

@@ -220,7 +220,7 @@ def test_mean_of_a_large_window_is_summed_line_by_line(language):
 
 
 def numba_is_off(language):
-    return language == "nb" and importlib.import_module("numba").config.DISABLE_JIT
+    return language == "nb" and pytest.importorskip("numba").config.DISABLE_JIT
 
 
 # --------------------------------------------------------------------------- shuffle

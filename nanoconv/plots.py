@@ -29,11 +29,13 @@ def save_learning_curves(histories: Mapping[str, Sequence[Any]], path: str | Pat
         style = {"label": name, "color": colour, "linewidth": 1.8, "marker": "o", "markersize": 3}
         left.plot(epochs, [epoch.loss for epoch in history], **style)
         right.plot(epochs, [100 * (1 - epoch.test_accuracy) for epoch in history], **style)
+    left.set_yscale("log")
+    right.set_yscale("symlog", linthresh=1)  # none at all is a point, too
+    right.set_ylim(bottom=0)
     titles = ((left, "Training loss (cross entropy)"), (right, "Misread test digits, per cent"))
     for axes, title in titles:
         axes.set_title(title, loc="left", fontsize=11)
         axes.set_xlabel("epoch")
-        axes.set_yscale("log")
         axes.grid(True, which="major", alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
         axes.xaxis.get_major_locator().set_params(integer=True)
@@ -51,14 +53,17 @@ def save_mistakes(
     The surest mistakes come first, and only `MOST` of them; without any, the sheet says so.
     """
     order = np.argsort(-probabilities.max(1), kind="stable")[:MOST]
-    columns = 6
+    columns = min(6, max(4, len(order)))
     rows = max(1, math.ceil(len(order) / columns))
     figure = new_figure(1.4 * columns, 0.6 + 1.9 * rows)
     figure.suptitle(title, fontsize=11)
     for axes in figure.subplots(rows, columns, squeeze=False).flat:
-        axes.set_axis_off()
+        axes.set_axis_off()  # the places without a digit
     for axes, k in zip(figure.axes, order, strict=False):
         guess = int(probabilities[k].argmax())
+        axes.set(frame_on=True, xticks=[], yticks=[])
+        axes.set_axis_on()
+        axes.spines[:].set_color("0.8")
         axes.imshow(images[k, 0], cmap="gray_r", vmin=0, vmax=1)
         axes.set_title(
             f"{labels[k]} read as {guess}\n({probabilities[k, guess]:.0%} sure)", fontsize=9

@@ -7,10 +7,10 @@ any layer: a model of any Python code is counted as it runs.
 
 >>> from nanoconv import nn
 >>> print(summary(nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU()), (1, 1, 8, 8)))
-layer        output          parameters   MACs
-0  Conv2d    1 × 4 × 6 × 6           40  1,296
-1  ReLU      1 × 4 × 6 × 6            0      0
-Sequential                           40  1,296
+layer       output         parameters   MACs
+0  Conv2d   1 × 4 × 6 × 6          40  1,296
+1  ReLU     1 × 4 × 6 × 6           0      0
+Sequential                         40  1,296
 """
 
 from __future__ import annotations

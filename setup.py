@@ -56,12 +56,14 @@ PROBE_OPENMP = PROBE + "#include <omp.h>\nint probe(void) { return omp_get_max_t
 
 
 def headers(source: Path) -> list[str]:
-    """The headers of `_kernels/` that `source` includes, directly or through another header."""
+    """The .h and .pxd files of `_kernels/` that `source` includes, directly or through another."""
     found: list[str] = []
     todo = [source]
     while todo:
         text = todo.pop().read_text(encoding="utf-8")
-        for name in re.findall(r'(?:#\s*include|extern\s+from)\s+"([^"<]+\.h)"', text):
+        names = re.findall(r'(?:#\s*include|extern\s+from)\s+"([^"<]+\.h)"', text)
+        names += [f"{name}.pxd" for name in re.findall(r"from \.(\w+) cimport", text)]
+        for name in names:
             header = KERNELS / name
             if header.exists() and str(header) not in found:
                 found.append(str(header))

@@ -28,7 +28,7 @@ import numpy as np
 import nanoconv as nc
 from nanoconv import ops
 from nanoconv.dispatch import Ladder
-from nanoconv.tensor import observe
+from nanoconv.tape import observe
 
 from .layers import Layer
 

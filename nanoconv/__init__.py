@@ -63,7 +63,8 @@ from .ops.shaping import (
     transpose,
     unsqueeze,
 )
-from .tensor import Tensor, enable_grad, from_numpy, is_grad_enabled, no_grad, tensor
+from .tape import enable_grad, is_grad_enabled, no_grad
+from .tensor import Tensor, from_numpy, tensor
 
 __version__ = "0.1.0"
 

@@ -7,13 +7,15 @@
 A ladder is called like its NumPy reference, with the same arguments and the same result. It runs
 the first kernel that `use()` allows, that applies to the arguments, and that is installed; the
 reference is the last rung and always applies. Bodies are named by strings such as
-"conv_cy:im2col_f32", so that nothing is compiled or imported before a rung is taken.
+"im2col_cy:im2col_f32", so that nothing is compiled or imported before a rung is taken.
 """
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import math
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -32,11 +34,26 @@ Array = np.ndarray
 def _allocate(size: int, dtype: np.dtype) -> Array:
     # From the start of a cache line on: a vector that straddles two is loaded twice.
     block = np.empty(size * dtype.itemsize + 64, np.uint8)
-    skip = -block.__array_interface__["data"][0] % 64
-    return block[skip : skip + size * dtype.itemsize].view(dtype)
+    skip = -ctypes.addressof(ctypes.c_char.from_buffer(block)) % 64
+    return np.frombuffer(block, dtype, size, skip)
+
+
+class _Scratch(threading.local):
+    array = np.empty(0, np.float32)
+
+
+_scratch = _Scratch()
+
+
+def _lend(size: int) -> Array:
+    # The same memory for each call of a thread: it is in the cache, and no page of it is new.
+    if len(_scratch.array) < size:
+        _scratch.array = allocate(size, np.dtype(np.float32))
+    return _scratch.array
 
 
 allocate: Callable[[int, np.dtype], Array] = _allocate  # tests put poisoned, guarded memory here
+lend: Callable[[int], Array] = _lend  # scratch of at least `size` floats, until the next kernel
 
 
 def empty(shape: Sequence[int], dtype: Any = np.float32, channels_last: bool = False) -> Array:
@@ -65,13 +82,15 @@ def rows(x: Array) -> Array:
     A view if the channel is the last axis in memory already, else a copy.
     """
     pixels = math.prod(x.shape[:1] + x.shape[2:])
-    return np.ascontiguousarray(np.moveaxis(x, 1, -1)).reshape(pixels, x.shape[1])
+    x = x.transpose(0, *range(2, x.ndim), 1)
+    return np.ascontiguousarray(x).reshape(pixels, x.shape[-1])
 
 
 def unrows(matrix: Array, shape: Sequence[int]) -> Array:
     """A matrix of `rows` back to logical `shape` (N, C, …): always a view."""
     N, C, *pixels = shape
-    return np.moveaxis(matrix.reshape(N, *pixels, C), -1, 1)
+    x = matrix.reshape(N, *pixels, C)
+    return x.transpose(0, x.ndim - 1, *range(1, x.ndim - 1))
 
 
 def is_channels_last(x: Array) -> bool:
@@ -103,7 +122,7 @@ class Body:
     def __call__(self, *arrays: Any, sizes: tuple[int, ...]) -> None:
         threads = (config.get_num_threads(),) if self.kind == "cython" else ()
         if self.scratch is not None:
-            arrays += (empty((self.scratch(sizes, *threads),)),)
+            arrays += (lend(self.scratch(sizes, *threads)),)
         self.function(*arrays, sizes, *threads)
 
 

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from .tensor import Array, Tensor, enable_grad, no_grad, tensor
+from .tape import enable_grad, no_grad
+from .tensor import Array, Tensor, tensor
 
 
 class GradcheckError(RuntimeError):

@@ -23,7 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from .tensor import Array, Tensor, enable_grad, no_grad
+from .tape import enable_grad, no_grad
+from .tensor import Array, Tensor
 
 Group = dict[str, Any]  # hyper-parameters by name, and the list "params"
 

@@ -1,208 +1,31 @@
 """Tensor: an array that remembers how it was computed, and can therefore be differentiated.
 
 Every computation goes through one funnel, `apply(op, *inputs, **attrs)`. It runs the op on plain
-arrays and, if a gradient may be asked for, records a `Node`: the op, what it computed and where
-its inputs came from. `backward` walks these nodes in reverse topological order and multiplies
-vectors by Jacobians:
+arrays and, if a gradient may be asked for, records it on the tape of `tape.py`:
 
-    dL/dx = Σ over uses of x:  vjp(dL/dy)         (reverse-mode chain rule; uses add up)
+    y = apply(op, x)    computes  y = op.forward(x)    and remembers  dL/dx = op.vjp(dL/dy)
 
-Here is the tape and the Tensor around an array. What can be computed is in `ops/`: elementary ops,
-a value and a gradient in two lines each, in `arithmetic.py`, `reductions.py` and `shaping.py`,
-which attach them to Tensor as methods; one layer per file in the others.
+Here is the Tensor around an array. What can be computed is in `ops/`: elementary ops, a value and a
+gradient in two lines each, in `arithmetic.py`, `reductions.py` and `shaping.py`, which attach them
+to Tensor as methods; one layer per file in the others.
 """
 
 from __future__ import annotations
 
-import contextlib
-import threading
-import weakref
-import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
 
 from .dispatch import Op
+from .tape import Node, Storage, backward, state
 
 Array = np.ndarray
 DTYPES = tuple(
     np.dtype(name) for name in ("float32", "float64", "int64", "int32", "int8", "uint8", "bool")
 )
 
-# --------------------------------------------------------------------------- the tape
-
-
-class _State(threading.local):
-    grad_enabled = True
-    observers: tuple[Callable, ...] = ()
-
-
-_state = _State()
-
-
-def is_grad_enabled() -> bool:
-    """True unless the calling thread is inside `no_grad`."""
-    return _state.grad_enabled
-
-
-class no_grad(contextlib.ContextDecorator):  # noqa: N801 (PyTorch's name)
-    """Context manager and decorator: nothing inside is recorded for gradients (per thread)."""
-
-    _enabled = False
-
-    def __init__(self) -> None:
-        self._before: list[bool] = []  # one entry for each `with` that this object is inside of
-
-    def __enter__(self) -> None:
-        self._before.append(_state.grad_enabled)
-        _state.grad_enabled = self._enabled
-
-    def __exit__(self, *exc: object) -> None:
-        _state.grad_enabled = self._before.pop()
-
-    def _recreate_cm(self) -> no_grad:
-        return type(self)()
-
-
-class enable_grad(no_grad):  # noqa: N801 (PyTorch's name)
-    """Context manager and decorator: records again inside a `no_grad`."""
-
-    _enabled = True
-
-
-@contextlib.contextmanager
-def observe(observer: Callable[[Op, tuple, dict, Tensor], None]) -> Iterator[None]:
-    """Call `observer(op, inputs, attrs, output)` after every op that this thread runs inside."""
-    before, _state.observers = _state.observers, (*_state.observers, observer)
-    try:
-        yield
-    finally:
-        _state.observers = before
-
-
-class Storage:
-    """What tensors that share memory share: how often that memory was changed.
-
-    Changes made through a Tensor (`x.zero_()`, `x[0] = 1`) bump `version`. Changes to the bare
-    ndarray cannot be counted, so from the moment that `.data` or `.numpy()` lets it out, what the
-    tape holds of it is checked by checksums. Without both, a tape and a bare ndarray, none is made.
-    """
-
-    __slots__ = ("array", "checksum", "escaped", "saved", "version")
-
-    def __init__(self, array: Array) -> None:
-        self.array, self.version = array, 0
-        self.saved = self.escaped = False
-        self.checksum: int | None = None  # of the whole array, as a tape held it when it got out
-
-    def escape(self) -> None:
-        if self.saved and not self.escaped:
-            self.checksum = checksum(self.array)
-        self.escaped = True
-
-
-def checksum(array: Array) -> int:
-    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-
-
-class Saved:
-    """An array that the tape holds for a gradient, able to tell whether it was changed since."""
-
-    __slots__ = ("array", "checksum", "storage", "version")
-
-    def __init__(self, tensor: Tensor) -> None:
-        self.array, self.storage = tensor._data, tensor._storage
-        self.version, self.storage.saved = self.storage.version, True
-        self.checksum = checksum(self.array) if self.storage.escaped else None
-
-    def changed(self) -> bool:
-        if self.version != self.storage.version:
-            return True
-        if self.checksum is not None:
-            return self.checksum != checksum(self.array)
-        # Saved before the array got out, and nothing can have changed until then.
-        return self.storage.escaped and self.storage.checksum != checksum(self.storage.array)
-
-    def unpack(self, op: Op) -> Array:
-        if self.changed():
-            raise RuntimeError(
-                f"backward: an array of shape {self.array.shape} that {op.name} saved for its "
-                "gradient was changed in place after the forward pass; change a copy instead"
-            )
-        return self.array
-
-
-class Forgotten:
-    """The shape and dtype of an array that the tape does not hold; its values read as NaN."""
-
-    __slots__ = ("dtype", "shape")
-
-    def __init__(self, tensor: Tensor) -> None:
-        self.shape, self.dtype = tensor.shape, tensor.dtype
-
-    def unpack(self, op: Op) -> Array:
-        nan = b"\xff" * 8  # every element is this one, so the array takes no memory
-        return np.ndarray(self.shape, self.dtype, nan, 0, (0,) * len(self.shape))
-
-
-class Node:
-    """One recorded run of an op: what it computed, and with what.
-
-    `sources` says where each input's gradient goes: to another Node, to a leaf Tensor, or nowhere.
-    """
-
-    __slots__ = ("attrs", "extra", "inputs", "op", "output", "retained", "sources", "spent")
-
-    def __init__(
-        self, op: Op, inputs: tuple[Tensor | None, ...], attrs: dict, y: Tensor, extra: tuple
-    ) -> None:
-        self.op, self.attrs, self.extra, self.spent = op, attrs, extra, False
-        self.sources = tuple(
-            None if t is None or not t.requires_grad else (t._node or t) for t in inputs
-        )
-        self.inputs = tuple(
-            None if t is None else Saved(t) if op.keeps_input(k) else Forgotten(t)
-            for k, t in enumerate(inputs)
-        )
-        self.output = Saved(y) if "y" in op.keeps else None
-        self.retained: weakref.ref[Tensor] | None = None
-        for array in extra:  # the caller gets it too, and must not change it
-            if isinstance(array, np.ndarray):
-                array.flags.writeable = False
-
-    def check(self) -> None:
-        if self.spent:
-            raise RuntimeError(
-                f"backward: the tape of {self.op.name} was freed by an earlier backward(); "
-                "pass retain_graph=True to the first call to go through it twice"
-            )
-        if self.op.vjp is None:
-            raise RuntimeError(f"backward: {self.op.name} has no gradient")
-
-    def gradients(self, dy: Array) -> list[tuple[Node | Tensor, Array]]:
-        """Where each input's gradient goes, and the gradient."""
-        arrays = tuple(None if held is None else held.unpack(self.op) for held in self.inputs)
-        output: Any = None if self.output is None else self.output.unpack(self.op)
-        if self.extra:
-            output = (output, *self.extra)
-        if isinstance(self.op.vjp, tuple):
-            grads = tuple(
-                None if source is None else rule(dy, output, *arrays, **self.attrs)
-                for rule, source in zip(self.op.vjp, self.sources, strict=False)
-            )
-        else:
-            assert self.op.vjp is not None
-            grads = self.op.vjp(dy, output, *arrays, **self.attrs)
-            grads = grads if isinstance(grads, tuple) else (grads,)
-        return [
-            (source, fit(grad, array.shape))
-            for source, grad, array in zip(self.sources, grads, arrays, strict=False)
-            if source is not None and grad is not None and array is not None
-        ]
-
-    def free(self) -> None:
-        self.inputs, self.output, self.extra, self.sources, self.spent = (), None, (), (), True
+# --------------------------------------------------------------------------- the funnel
 
 
 def apply(op: Op, *inputs: Tensor | None, **attrs: Any) -> Any:
@@ -220,75 +43,12 @@ def apply(op: Op, *inputs: Tensor | None, **attrs: Any) -> Any:
     for t in inputs:  # a view shares its source's memory, and so its changes
         if t is not None and np.may_share_memory(y._data, t._data):
             y._storage = t._storage
-    recorded = _state.grad_enabled and y.dtype.kind == "f"
+    recorded = state.grad_enabled and y.dtype.kind == "f"
     if recorded and any(t is not None and t.requires_grad for t in inputs):
         y._node, y._requires_grad = Node(op, inputs, attrs, y, extra), True
-    for observer in _state.observers:
+    for observer in state.observers:
         observer(op, inputs, attrs, y)
     return (y, *extra) if extra else y
-
-
-def fit(grad: Array, shape: tuple[int, ...]) -> Array:
-    """A gradient in the shape of its input.
-
-    What was broadcast going forward is summed going back, and what was summed is broadcast.
-    """
-    if grad.shape == shape:
-        return grad
-    grad = grad.sum(axis=tuple(range(grad.ndim - len(shape))))
-    stretched = tuple(k for k, size in enumerate(shape) if size == 1 and grad.shape[k] != 1)
-    return np.broadcast_to(grad.sum(axis=stretched, keepdims=True), shape)
-
-
-def topological_order(root: Node) -> list[Node]:
-    """Every node that `root` depends on, each after all of its users (iterative: any depth)."""
-    order: list[Node] = []
-    seen: set[int] = set()
-    stack: list[tuple[Node, bool]] = [(root, False)]
-    while stack:
-        node, done = stack.pop()
-        if done:
-            order.append(node)
-        elif id(node) not in seen:
-            seen.add(id(node))
-            stack.append((node, True))
-            stack += [(source, False) for source in node.sources if isinstance(source, Node)]
-    return order[::-1]
-
-
-@np.errstate(all="ignore")
-def _backward(root: Tensor, gradient: Array, retain_graph: bool) -> None:
-    if root._node is None:
-        _accumulate(root, gradient)
-        return
-    order = topological_order(root._node)
-    for node in order:
-        node.check()
-    pending: dict[Node, Array] = {root._node: gradient}
-    for node in order:
-        dy = pending.pop(node, None)
-        if dy is not None:
-            retained = node.retained() if node.retained else None
-            if retained is not None:
-                _accumulate(retained, dy)
-            for source, grad in node.gradients(dy):
-                if isinstance(source, Tensor):
-                    _accumulate(source, grad)
-                else:  # a value that is used twice gets the sum of both gradients
-                    before = pending.get(source)
-                    pending[source] = grad if before is None else before + grad
-        if not retain_graph:
-            node.free()
-
-
-def _accumulate(leaf: Tensor, grad: Array) -> None:
-    """leaf.grad += grad: laid out in memory as the leaf is, in an array that nobody else has."""
-    total = np.empty_like(leaf._data)
-    if leaf.grad is None:
-        np.copyto(total, grad, casting="no")
-    else:
-        np.add(leaf.grad._data, grad, out=total, casting="no")
-    leaf.grad = Tensor(total)
 
 
 # --------------------------------------------------------------------------- the Tensor
@@ -520,20 +280,29 @@ class Tensor(Methods):
                     f"backward: gradient is {dy.dtype}{list(dy.shape)}, "
                     f"expected {self.dtype}{list(self.shape)}"
                 )
-        _backward(self, dy, retain_graph)
+        backward(self, dy, retain_graph)
+
+    def _accumulate(self, grad: Array) -> None:
+        """grad is added: laid out in memory as the tensor is, in an array that nobody else has."""
+        total = np.empty_like(self._data)
+        if self.grad is None:
+            np.copyto(total, grad, casting="no")
+        else:
+            np.add(self.grad._data, grad, out=total, casting="no")
+        self.grad = Tensor(total)
 
     def retain_grad(self) -> None:
         """Keep `.grad` of this tensor in backward() although it is not a leaf."""
         if not self.requires_grad:
             raise RuntimeError("retain_grad: the tensor does not require a gradient")
         if self._node is not None:
-            self._node.retained = weakref.ref(self)
+            self._node.retain(self)
 
     # ---- changes in place, for leaves outside of the tape (an optimiser's step, an initialiser)
 
     def _written(self, *sources: Tensor) -> Array:
         """The array, about to be changed in place, to a value computed from `sources`."""
-        if _state.grad_enabled and any(t.requires_grad for t in (self, *sources)):
+        if state.grad_enabled and any(t.requires_grad for t in (self, *sources)):
             raise RuntimeError(
                 "in-place change of or by a tensor that requires a gradient: use no_grad(), "
                 "or compute a new tensor"

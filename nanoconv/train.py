@@ -25,7 +25,8 @@ from .functional import cross_entropy, softmax
 from .metrics import accuracy
 from .nn import Module
 from .optim import Optimizer
-from .tensor import from_numpy, no_grad
+from .tape import no_grad
+from .tensor import from_numpy
 
 Array = np.ndarray
 

@@ -288,14 +288,18 @@ def poisoned_buffers() -> Iterator[None]:
         blocks.append((block, poison))
         return block[FENCE : FENCE + size]
 
-    before, dispatch.allocate = dispatch.allocate, allocate
+    def lend(size: int) -> np.ndarray:
+        return allocate(size, np.dtype(np.float32))
+
+    before = dispatch.allocate, dispatch.lend
+    dispatch.allocate, dispatch.lend = allocate, lend
     try:
         yield
         for block, poison in blocks:
             for fence in (block[:FENCE], block[-FENCE:]):
                 np.testing.assert_array_equal(fence, np.full_like(fence, poison), "fence broken")
     finally:
-        dispatch.allocate = before
+        dispatch.allocate, dispatch.lend = before
 
 
 @contextlib.contextmanager

@@ -15,7 +15,8 @@ from harness import torch
 
 import nanoconv as nc
 from nanoconv.dispatch import Op
-from nanoconv.tensor import apply, observe
+from nanoconv.tape import observe
+from nanoconv.tensor import apply
 
 
 def leaf(*values, dtype="float32"):

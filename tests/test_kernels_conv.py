@@ -15,9 +15,9 @@ import nanoconv as nc
 if nc.isa() is None:
     pytest.skip("no compiled kernels", allow_module_level=True)
 
-gemm_cy, conv_cy, depthwise_cy = (
+gemm_cy, im2col_cy, conv_cy, depthwise_cy = (
     importlib.import_module(f"nanoconv._kernels.{name}")
-    for name in ("gemm_cy", "conv_cy", "depthwise_cy")
+    for name in ("gemm_cy", "im2col_cy", "conv_cy", "depthwise_cy")
 )
 EPS = float(np.finfo(np.float32).eps)
 FENCE = 64
@@ -177,9 +177,9 @@ def test_im2col(problem):
     N, C, H, W, *_ = sizes
     x = random(N, H, W, C)
     cols = im2col(x, sizes)
-    np.testing.assert_array_equal(run(conv_cy.im2col_f32, cols.shape, x, sizes=sizes), cols)
+    np.testing.assert_array_equal(run(im2col_cy.im2col_f32, cols.shape, x, sizes=sizes), cols)
     dcols = random(*cols.shape)
-    dx = run(conv_cy.col2im_f32, x.shape, dcols, sizes=sizes)
+    dx = run(im2col_cy.col2im_f32, x.shape, dcols, sizes=sizes)
     assert_equal(dx, lambda dcols: col2im(dcols, sizes), dcols, length=sizes[7] * sizes[8])
 
 

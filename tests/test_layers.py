@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "nanoconv"
 ROWS: list[list[set[str]]] = [
     [{"config", "_kernels"}],
     [{"dispatch"}],
-    [{"tensor"}],
+    [{"tape", "tensor"}],
     [{"ops", "functional", "gradcheck"}],
     [{"nn"}, {"graph"}],
     [{"models", "optim", "data", "metrics", "io", "plots"}],

@@ -2,20 +2,19 @@
 
     cols[m, g, u, v, c] = x[n, i·sh + u·dh − pt, j·sw + v·dw − pl, g·C/G + c]     m = (n, i, j)
 
-im2col writes that matrix, col2im adds a matrix of this form back to where it came from, and the
-convolution is then, for each group, y = cols · wᵀ + b. The whole matrix is KH·KW times as large as
-the image, so the convolutions below build it in blocks of output pixels that stay in the cache.
-Weights are brought into the order (o, u, v, c) of the columns first. In NHWC the channels of one
-tap lie side by side, and with them those of its right neighbour: most copies are long.
+For each group the convolution is y = cols · wᵀ + b. The whole matrix is KH·KW times as large as the
+image, so it is built, by `taps.pxd`, in blocks of output pixels that stay in the cache. Weights are
+brought into the order (o, u, v, c) of the columns first.
 """
 
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport uintptr_t
 from libc.string cimport memcpy, memset
 
+from .taps cimport WORTH_THREADS, Geometry, Part, add_taps, geometry, read_taps
+
 cdef extern from "gemm.h" nogil:
     const Py_ssize_t PANEL, LANES
-    void copy_floats(float *to, const float *source, Py_ssize_t n)
     Py_ssize_t whole_vectors(Py_ssize_t N)
     Py_ssize_t panel_count(Py_ssize_t N)
     Py_ssize_t panel_begin(Py_ssize_t p, Py_ssize_t N)
@@ -36,175 +35,10 @@ cdef enum:
     PIXELS = 128            # output pixels of a block, where nothing speaks for another number
     BUNDLE = 64             # channels: small groups are handled together, up to so many
     ALIGN = 16              # floats in a cache line
-    WORTH_THREADS = 500_000  # multiply-adds: below, starting the threads takes longer
-
-cdef struct Geometry:
-    Py_ssize_t N, C, H, W, O, OH, OW, KH, KW, sh, sw, pt, pl, dh, dw, G
-    Py_ssize_t Cg, Og       # channels of one group
-
-
-cdef struct Part:
-    # What one task is about: some whole groups, or, of one group, some of its channels.
-    Py_ssize_t g, groups, c, channels
-
-
-cdef Geometry geometry(sizes):
-    N, C, H, W, O, OH, OW, KH, KW, sh, sw, pt, pl, dh, dw, G = sizes
-    return Geometry(
-        N, C, H, W, O, OH, OW, KH, KW, sh, sw, pt, pl, dh, dw, G, C // G, O // G
-    )
 
 
 cdef inline float *aligned(float *p) noexcept nogil:
     return <float *> ((<uintptr_t> p + 63) & ~<uintptr_t> 63)
-
-
-# ------------------------------------------------------------------------------ im2col, col2im
-
-
-cdef inline void copy_each(
-    float *to, Py_ssize_t step, const float *source, Py_ssize_t groups, Py_ssize_t channels
-) noexcept nogil:
-    """to[g·step + c] = source[g, c]."""
-    cdef Py_ssize_t g
-    if channels == 2:           # a length that the compiler knows takes no loop
-        for g in range(groups):
-            copy_floats(to + g * step, source + g * 2, 2)
-    elif channels == 4:
-        for g in range(groups):
-            copy_floats(to + g * step, source + g * 4, 4)
-    else:
-        for g in range(groups):
-            copy_floats(to + g * step, source + g * channels, channels)
-
-
-cdef inline void add_each(
-    float *to, const float *source, Py_ssize_t step, Py_ssize_t groups, Py_ssize_t channels
-) noexcept nogil:
-    """to[g, c] += source[g·step + c]."""
-    cdef Py_ssize_t g, c
-    if channels == 2:
-        for g in range(groups):
-            for c in range(2):
-                to[g * 2 + c] += source[g * step + c]
-    elif channels == 4:
-        for g in range(groups):
-            for c in range(4):
-                to[g * 4 + c] += source[g * step + c]
-    else:
-        for g in range(groups):
-            for c in range(channels):
-                to[g * channels + c] += source[g * step + c]
-
-
-cdef void read_taps(
-    float *cols, Py_ssize_t step, const float *x, Geometry *s, Py_ssize_t i, Py_ssize_t j,
-    Part *of,
-) noexcept nogil:
-    """cols[g, u, v, c] = x[i·sh + u·dh − pt, j·sw + v·dw − pl, g, c], or 0 outside, of one image.
-
-    The groups of cols lie `step` floats apart; x points to the first channel of the part.
-    """
-    cdef Py_ssize_t u, v, h, w, left, right, g, n = of.channels, w0 = j * s.sw - s.pl
-    cdef const float *source
-    for u in range(s.KH):
-        h = i * s.sh - s.pt + u * s.dh
-        source = x + (h * s.W + w0) * s.C
-        if 0 <= h < s.H and n == s.C and s.dw == 1:     # the taps of a row lie side by side
-            left = min(max(-w0, 0), s.KW)
-            right = max(min(s.W - w0, s.KW), left)
-            if left > 0:
-                memset(cols, 0, left * n * sizeof(float))
-            copy_floats(cols + left * n, source + left * n, (right - left) * n)
-            if right < s.KW:
-                memset(cols + right * n, 0, (s.KW - right) * n * sizeof(float))
-            cols += s.KW * n
-            continue
-        for v in range(s.KW):
-            w = w0 + v * s.dw
-            if h < 0 or h >= s.H or w < 0 or w >= s.W:
-                for g in range(of.groups):
-                    memset(cols + g * step, 0, n * sizeof(float))
-            else:
-                copy_each(cols, step, source, of.groups, n)
-            source += s.dw * s.C
-            cols += n
-
-
-cdef void add_taps(
-    float *dx, const float *dcols, Py_ssize_t step, Geometry *s, Py_ssize_t i, Py_ssize_t j,
-    Part *of,
-) noexcept nogil:
-    """dx[i·sh + u·dh − pt, j·sw + v·dw − pl, g, c] += dcols[g, u, v, c]: read_taps transposed."""
-    cdef Py_ssize_t u, v, h, w
-    for u in range(s.KH):
-        h = i * s.sh - s.pt + u * s.dh
-        for v in range(s.KW):
-            w = j * s.sw - s.pl + v * s.dw
-            if 0 <= h < s.H and 0 <= w < s.W:
-                add_each(dx + (h * s.W + w) * s.C, dcols, step, of.groups, of.channels)
-            dcols += of.channels
-
-
-def im2col_f32(float[:, :, :, :, ::1] cols, const float[:, :, :, ::1] x, sizes, int threads):
-    """cols[m, g, u, v, c] = x[n, i·sh + u·dh − pt, j·sw + v·dw − pl, g·C/G + c], 0 outside.
-
-    layout   x (N, H, W, C), cols (N·OH·OW, G, KH, KW, C/G)
-    loops    rows of output pixels, one per thread at a time → pixels → groups → taps
-    tile     none: runs of channels, whole rows of taps where they lie side by side
-    why      cols is written once and in order; x is in the cache when its next reader comes
-    """
-    cdef Geometry s = geometry(sizes)
-    cdef Part all = Part(0, s.G, 0, s.Cg)
-    cdef Py_ssize_t K = s.KH * s.KW * s.C, row, j
-    if s.N * s.OH * s.OW * K == 0:
-        return
-    cdef float *out = &cols[0, 0, 0, 0, 0]
-    cdef const float *image = &x[0, 0, 0, 0]
-    for row in prange(
-        s.N * s.OH, nogil=True, schedule="static", num_threads=threads,
-        use_threads_if=s.N * s.OH * s.OW * K > WORTH_THREADS,
-    ):
-        for j in range(s.OW):
-            read_taps(
-                out + (row * s.OW + j) * K, K // s.G, image + row // s.OH * s.H * s.W * s.C,
-                &s, row % s.OH, j, &all,
-            )
-
-
-def col2im_f32(float[:, :, :, ::1] dx, const float[:, :, :, :, ::1] dcols, sizes, int threads):
-    """dx[n,h,w,c] = Σ dcols[m,g,u,v,c] over all that im2col copied from there: its transpose.
-
-    layout   dx (N, H, W, C), dcols (N·OH·OW, G, KH, KW, C/G)
-    loops    rows of dx, one per thread at a time → taps u that reach it → pixels j → taps v
-    tile     none: runs of channels
-    why      a thread gathers what belongs to its row, so no two add to the same number
-    """
-    cdef Geometry s = geometry(sizes)
-    cdef Py_ssize_t K = s.KH * s.KW * s.C, row, h, i, j, u, v, w
-    cdef const float *source
-    cdef float *to
-    if s.N * s.H * s.W * s.C == 0:
-        return
-    cdef float *out = &dx[0, 0, 0, 0]
-    cdef const float *cols = &dcols[0, 0, 0, 0, 0]
-    for row in prange(
-        s.N * s.H, nogil=True, schedule="static", num_threads=threads,
-        use_threads_if=s.N * s.OH * s.OW * K > WORTH_THREADS,
-    ):
-        to = out + row * s.W * s.C
-        memset(to, 0, s.W * s.C * sizeof(float))
-        for u in range(s.KH):
-            h = row % s.H + s.pt - u * s.dh
-            i = h // s.sh
-            if h < 0 or h % s.sh != 0 or i >= s.OH:
-                continue
-            for j in range(s.OW):
-                source = cols + ((row // s.H * s.OH + i) * s.OW + j) * K + u * s.KW * s.Cg
-                for v in range(s.KW):
-                    w = j * s.sw - s.pl + v * s.dw
-                    if 0 <= w < s.W:
-                        add_each(to + w * s.C, source + v * s.Cg, K // s.G, s.G, s.Cg)
 
 
 # ------------------------------------------------------------------------------ weights

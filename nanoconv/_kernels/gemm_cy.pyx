@@ -51,6 +51,11 @@ cdef inline float *aligned(float *p) noexcept nogil:
 # ------------------------------------------------------------------------------ products
 
 
+cdef inline bint rows_shared(Py_ssize_t M, int threads) noexcept nogil:
+    """Do threads share out rows, each for all panels, or with few rows panels, each for all rows?"""
+    return M >= ROWS_PER_THREAD * threads and M > ROW_BLOCK
+
+
 cdef void times_rows(
     float *c, const float *a, const float *b, bint transposed, const float *bias, float *scratch,
     Py_ssize_t M, Py_ssize_t N, Py_ssize_t K, int threads,
@@ -60,7 +65,7 @@ cdef void times_rows(
     cdef float *packed = padded + ceil_div(N, ALIGN) * ALIGN
     cdef Py_ssize_t p, r, panels = panel_count(N)
     cdef Py_ssize_t parts = threads * ceil_div(M, threads * ROW_BLOCK)
-    cdef bint by_rows = M >= ROWS_PER_THREAD * threads and M > ROW_BLOCK
+    cdef bint by_rows = rows_shared(M, threads)
     cdef bint parallel = M * N * K > WORTH_THREADS
     cdef float *panel
 
@@ -68,12 +73,12 @@ cdef void times_rows(
     if bias != NULL:
         memcpy(padded, bias, N * sizeof(float))
     for p in prange(panels, schedule="static", num_threads=threads, use_threads_if=parallel):
-        panel = packed + panel_begin(p, N) * K
+        panel = packed + (panel_begin(p, N) if by_rows else threadid() * PANEL * LANES) * K
         if transposed:
             pack_columns(panel, b, K, N, K, p, p + 1)
         else:
             pack_rows(panel, b, N, N, K, p, p + 1)
-        if not by_rows:     # the panel is still in the cache
+        if not by_rows:     # the panel is used up before the next takes its place in the cache
             gemm(c, N, a, K, 1, panel, padded, M, N, K, p, p + 1)
     if by_rows:
         for r in prange(parts, schedule="static", num_threads=threads, use_threads_if=parallel):
@@ -83,8 +88,11 @@ cdef void times_rows(
             )
 
 
-cdef Py_ssize_t times_rows_scratch(Py_ssize_t N, Py_ssize_t K) noexcept nogil:
-    return (K + 1) * whole_vectors(N) + 2 * ALIGN
+cdef Py_ssize_t times_rows_scratch(
+    Py_ssize_t M, Py_ssize_t N, Py_ssize_t K, int threads
+) noexcept nogil:
+    cdef Py_ssize_t columns = whole_vectors(N) if rows_shared(M, threads) else threads * PANEL * LANES
+    return columns * K + whole_vectors(N) + 2 * ALIGN
 
 
 cdef void sum_over_pixels(
@@ -152,7 +160,7 @@ def matmul_f32(
 
 def matmul_f32_scratch(sizes, int threads):
     M, N, K = sizes
-    return times_rows_scratch(N, K) if M > FEW_ROWS else 0
+    return times_rows_scratch(M, N, K, threads) if M > FEW_ROWS else 0
 
 
 # ------------------------------------------------------------------------------ pointwise
@@ -234,7 +242,7 @@ def pointwise_f32(
 
 def pointwise_f32_scratch(sizes, int threads):
     s = strided(sizes)
-    return gather_scratch(s) + times_rows_scratch(sizes[4], s.C)
+    return gather_scratch(s) + times_rows_scratch(s.N * s.OH * s.OW, sizes[4], s.C, threads)
 
 
 def pointwise_input_grad_f32(
@@ -269,7 +277,7 @@ def pointwise_input_grad_f32(
 
 def pointwise_input_grad_f32_scratch(sizes, int threads):
     s = strided(sizes)
-    return gather_scratch(s) + times_rows_scratch(s.C, sizes[4])
+    return gather_scratch(s) + times_rows_scratch(s.N * s.OH * s.OW, s.C, sizes[4], threads)
 
 
 def pointwise_weight_grad_f32(

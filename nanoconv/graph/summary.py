@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 
 from ..dispatch import Op
-from ..tensor import Tensor, no_grad, observe
+from ..tape import no_grad, observe
+from ..tensor import Tensor
 
 
 @dataclass

@@ -21,7 +21,8 @@ from __future__ import annotations
 import math
 
 from .. import config
-from ..tensor import Array, Tensor, no_grad
+from ..tape import no_grad
+from ..tensor import Array, Tensor
 
 
 def _written(tensor: Tensor) -> Array:

@@ -20,7 +20,8 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from ..tensor import Array, Storage, Tensor, no_grad, tensor
+from ..tape import Storage, no_grad
+from ..tensor import Array, Tensor, tensor
 
 
 class Parameter(Tensor):

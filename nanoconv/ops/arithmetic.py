@@ -17,7 +17,8 @@ from collections.abc import Callable
 import numpy as np
 
 from ..dispatch import Op
-from ..tensor import Array, Tensor, apply, is_grad_enabled, method, operand
+from ..tape import is_grad_enabled
+from ..tensor import Array, Tensor, apply, method, operand
 
 Operand = Tensor | Array | float
 

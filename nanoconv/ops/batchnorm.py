@@ -49,7 +49,8 @@ from typing import Any
 import numpy as np
 
 from ..dispatch import Body, Kernel, Ladder, Op, empty, rows, unrows
-from ..tensor import Tensor, apply, no_grad
+from ..tape import no_grad
+from ..tensor import Tensor, apply
 from .checks import check_dtypes, given
 
 Array = np.ndarray

@@ -153,7 +153,7 @@ GATHER = Ladder(
     "im2col",
     reference=im2col_forward,
     kernels=[
-        Kernel("cython.gather", "conv_cy:im2col_f32"),
+        Kernel("cython.gather", "im2col_cy:im2col_f32"),
         Kernel("numba.gather", "conv_nb:im2col_f32"),
         Kernel("numba.loops", "jit", auto=False),
     ],
@@ -164,7 +164,7 @@ SCATTER = Ladder(
     "col2im",
     reference=col2im_forward,
     kernels=[
-        Kernel("cython.gather", "conv_cy:col2im_f32"),
+        Kernel("cython.gather", "im2col_cy:col2im_f32"),
         Kernel("numba.gather", "conv_nb:col2im_f32"),
         Kernel("numba.loops", "jit", auto=False),
     ],

@@ -1,0 +1,114 @@
+"""What im2col and the convolutions share: their sizes, and one output pixel's taps, read or added.
+
+In NHWC the channels of one tap lie side by side, and with them those of its right neighbour: most
+copies are long.
+"""
+
+from libc.string cimport memset
+
+cdef extern from "gemm.h" nogil:
+    void copy_floats(float *to, const float *source, Py_ssize_t n)
+
+cdef enum:
+    WORTH_THREADS = 500_000  # multiply-adds: below, starting the threads takes longer
+
+
+cdef struct Geometry:
+    Py_ssize_t N, C, H, W, O, OH, OW, KH, KW, sh, sw, pt, pl, dh, dw, G
+    Py_ssize_t Cg, Og       # channels of one group
+
+
+cdef struct Part:
+    # What one task is about: some whole groups, or, of one group, some of its channels.
+    Py_ssize_t g, groups, c, channels
+
+
+cdef inline Geometry geometry(sizes):
+    N, C, H, W, O, OH, OW, KH, KW, sh, sw, pt, pl, dh, dw, G = sizes
+    return Geometry(
+        N, C, H, W, O, OH, OW, KH, KW, sh, sw, pt, pl, dh, dw, G, C // G, O // G
+    )
+
+
+cdef inline void copy_each(
+    float *to, Py_ssize_t step, const float *source, Py_ssize_t groups, Py_ssize_t channels
+) noexcept nogil:
+    """to[g·step + c] = source[g, c]."""
+    cdef Py_ssize_t g
+    if channels == 2:           # a length that the compiler knows takes no loop
+        for g in range(groups):
+            copy_floats(to + g * step, source + g * 2, 2)
+    elif channels == 4:
+        for g in range(groups):
+            copy_floats(to + g * step, source + g * 4, 4)
+    else:
+        for g in range(groups):
+            copy_floats(to + g * step, source + g * channels, channels)
+
+
+cdef inline void add_each(
+    float *to, const float *source, Py_ssize_t step, Py_ssize_t groups, Py_ssize_t channels
+) noexcept nogil:
+    """to[g, c] += source[g·step + c]."""
+    cdef Py_ssize_t g, c
+    if channels == 2:
+        for g in range(groups):
+            for c in range(2):
+                to[g * 2 + c] += source[g * step + c]
+    elif channels == 4:
+        for g in range(groups):
+            for c in range(4):
+                to[g * 4 + c] += source[g * step + c]
+    else:
+        for g in range(groups):
+            for c in range(channels):
+                to[g * channels + c] += source[g * step + c]
+
+
+cdef inline void read_taps(
+    float *cols, Py_ssize_t step, const float *x, Geometry *s, Py_ssize_t i, Py_ssize_t j,
+    Part *of,
+) noexcept nogil:
+    """cols[g, u, v, c] = x[i·sh + u·dh − pt, j·sw + v·dw − pl, g, c], or 0 outside, of one image.
+
+    The groups of cols lie `step` floats apart; x points to the first channel of the part.
+    """
+    cdef Py_ssize_t u, v, h, w, left, right, g, n = of.channels, w0 = j * s.sw - s.pl
+    cdef const float *source
+    for u in range(s.KH):
+        h = i * s.sh - s.pt + u * s.dh
+        source = x + (h * s.W + w0) * s.C
+        if 0 <= h < s.H and n == s.C and s.dw == 1:     # the taps of a row lie side by side
+            left = min(max(-w0, 0), s.KW)
+            right = max(min(s.W - w0, s.KW), left)
+            if left > 0:
+                memset(cols, 0, left * n * sizeof(float))
+            copy_floats(cols + left * n, source + left * n, (right - left) * n)
+            if right < s.KW:
+                memset(cols + right * n, 0, (s.KW - right) * n * sizeof(float))
+            cols += s.KW * n
+            continue
+        for v in range(s.KW):
+            w = w0 + v * s.dw
+            if h < 0 or h >= s.H or w < 0 or w >= s.W:
+                for g in range(of.groups):
+                    memset(cols + g * step, 0, n * sizeof(float))
+            else:
+                copy_each(cols, step, source, of.groups, n)
+            source += s.dw * s.C
+            cols += n
+
+
+cdef inline void add_taps(
+    float *dx, const float *dcols, Py_ssize_t step, Geometry *s, Py_ssize_t i, Py_ssize_t j,
+    Part *of,
+) noexcept nogil:
+    """dx[i·sh + u·dh − pt, j·sw + v·dw − pl, g, c] += dcols[g, u, v, c]: read_taps transposed."""
+    cdef Py_ssize_t u, v, h, w
+    for u in range(s.KH):
+        h = i * s.sh - s.pt + u * s.dh
+        for v in range(s.KW):
+            w = j * s.sw - s.pl + v * s.dw
+            if 0 <= h < s.H and 0 <= w < s.W:
+                add_each(dx + (h * s.W + w) * s.C, dcols, step, of.groups, of.channels)
+            dcols += of.channels

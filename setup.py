@@ -41,6 +41,7 @@ CFLAGS = [] if "-O" in os.environ.get("CFLAGS", "") else ["-O3", "-g0"]
 CFLAGS += ["-fvisibility=hidden"]
 CFLAGS += ["-Wno-unused-function"]  # no module uses every static function of a header
 CFLAGS += ["-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
+CFLAGS += ["-fno-thread-jumps"]  # it takes the two selects of a clamp apart
 LDFLAGS = ["-Wl,-s"]
 OPENMP = ["-fopenmp"]
 DIRECTIVES = {

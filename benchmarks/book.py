@@ -63,6 +63,7 @@ class Book:
         medians = {rung: median(samples) for rung, (_, samples) in rungs.items()}
         for rung, (layout, samples) in rungs.items():
             seconds = medians[rung]
+            as_is = times.get(f"{rung}@channels_last", samples)  # what `auto` could have taken
             self.rows.append(
                 {
                     "problem": problem.name,
@@ -79,10 +80,13 @@ class Book:
                     "auto": rung == auto,
                     "ms": seconds * 1e3,
                     "min_ms": min(samples) * 1e3,
+                    "as_is_ms": median(as_is) * 1e3,
+                    "as_is_min_ms": min(as_is) * 1e3,
                     "runs": len(samples),
                     "gflops": flops / seconds / 1e9 if flops else None,
                     "gbs": nbytes / seconds / 1e9,
                     "peak_gflops": peak,
+                    "best_peak_gflops": max(rates) * self.threads if rates else None,
                     "copy_gbs": nbytes / copy / 1e9,
                     "bound": "multiply-adds" if computing > copy else "memory",
                     "share": max(computing, copy) / seconds,

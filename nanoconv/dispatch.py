@@ -34,7 +34,7 @@ Array = np.ndarray
 def _allocate(size: int, dtype: np.dtype) -> Array:
     # From the start of a cache line on: a vector that straddles two is loaded twice.
     block = np.empty(size * dtype.itemsize + 64, np.uint8)
-    skip = -ctypes.addressof(ctypes.c_char.from_buffer(block)) % 64
+    skip = -ctypes.addressof(ctypes.c_char.from_buffer(block.data)) % 64
     return np.frombuffer(block, dtype, size, skip)
 
 
@@ -49,11 +49,11 @@ def _lend(size: int) -> Array:
     # The same memory for each call of a thread: it is in the cache, and no page of it is new.
     if len(_scratch.array) < size:
         _scratch.array = allocate(size, np.dtype(np.float32))
-    return _scratch.array
+    return _scratch.array[:size]
 
 
 allocate: Callable[[int, np.dtype], Array] = _allocate  # tests put poisoned, guarded memory here
-lend: Callable[[int], Array] = _lend  # scratch of at least `size` floats, until the next kernel
+lend: Callable[[int], Array] = _lend  # `size` floats, until the next kernel
 
 
 def empty(shape: Sequence[int], dtype: Any = np.float32, channels_last: bool = False) -> Array:
@@ -131,18 +131,29 @@ def always(*args: Any) -> bool:
     return True
 
 
+def at_least(size: int) -> Callable[..., bool]:
+    """The predicate of a kernel whose call costs more than it saves on a smaller first array."""
+
+    def worth_a_call(x: Array, *rest: Any) -> bool:
+        return x.size >= size
+
+    worth_a_call.__name__ = f"{size:,} numbers"
+    return worth_a_call
+
+
 @dataclass(frozen=True)
 class Kernel:
     """One rung: `<language>.<algorithm>`, its body "module:function", and when it applies.
 
-    Fast bodies are float32; float64 always takes the reference. `auto=False` keeps a rung for
-    study and tests: it runs only when `use()` names it.
+    Fast bodies are float32; float64 always takes the reference. `when` says what the body can
+    compute, `auto` where it is the fastest: elsewhere (with `auto=False` everywhere) it runs only
+    if `use()` asks for it or its language.
     """
 
     name: str
     body: str
     when: Callable[..., bool] = always
-    auto: bool = True
+    auto: Callable[..., bool] | bool = True
 
     @property
     def language(self) -> str:
@@ -246,20 +257,21 @@ class Ladder:
 
     def _verdict(self, kernel: Kernel, backend: str, args: tuple) -> str:
         """Why `kernel` is not taken, or "" if it may be."""
-        if backend != kernel.name:
+        if backend == "auto":
             if not kernel.auto:
                 return "never chosen automatically"
-            if backend != "auto" and (
-                backend not in LANGUAGES
-                or LANGUAGES.index(kernel.language) > LANGUAGES.index(backend)
-            ):
-                return f"use({backend!r}) does not allow it"
+        elif backend != kernel.name and (
+            backend not in LANGUAGES or LANGUAGES.index(kernel.language) > LANGUAGES.index(backend)
+        ):
+            return f"use({backend!r}) does not allow it"
         if kernel.body != "jit":
             for arg in args:
                 if isinstance(arg, np.ndarray) and arg.dtype == np.float64:
                     return "float64 takes the reference"
         if not kernel.when(*args):
-            return f"needs {getattr(kernel.when, '__name__', 'its predicate')}"
+            return f"needs {kernel.when.__name__}"
+        if backend == "auto" and callable(kernel.auto) and not kernel.auto(*args):
+            return f"chosen automatically only for {kernel.auto.__name__}"
         body = self._body(kernel)
         return f"not installed: {body}" if isinstance(body, ImportError) else ""
 

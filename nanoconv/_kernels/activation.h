@@ -69,13 +69,14 @@ static inline float silu_backward_f32(float dy, float x, float p) {
     return dy * (sigmoid_f32(x, p) + x * sigmoid_slope_f32(x));
 }
 
-#define MAP(f)                                                                             \
-    static void map_##f(float *y, const float *x, ptrdiff_t n, float p) {                  \
-        for (ptrdiff_t i = 0; i < n; i++) y[i] = f##_f32(x[i], p);                         \
-    }                                                                                      \
-    static void map_##f##_backward(float *dx, const float *dy, const float *x, ptrdiff_t n, \
-                                   float p) {                                              \
-        for (ptrdiff_t i = 0; i < n; i++) dx[i] = f##_backward_f32(dy[i], x[i], p);        \
+#define UNROLLED _Pragma("GCC unroll 4")
+#define MAP(f)                                                                                \
+    static void map_##f(float *restrict y, const float *restrict x, ptrdiff_t n, float p) {   \
+        UNROLLED for (ptrdiff_t i = 0; i < n; i++) y[i] = f##_f32(x[i], p);                   \
+    }                                                                                         \
+    static void map_##f##_backward(float *restrict dx, const float *restrict dy,              \
+                                   const float *restrict x, ptrdiff_t n, float p) {           \
+        UNROLLED for (ptrdiff_t i = 0; i < n; i++) dx[i] = f##_backward_f32(dy[i], x[i], p);  \
     }
 
 MAP(relu)

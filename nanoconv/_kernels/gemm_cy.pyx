@@ -40,6 +40,7 @@ cdef enum:
     ALIGN = 16              # floats in a cache line, which a vector should not straddle
     FEW_ROWS = 8            # up to here `dots` is faster than packing
     ROWS_PER_THREAD = 64    # below, threads share out panels instead of rows
+    CACHE = 65_536          # floats of A that stay in L2: 256 KB, half of a common one
     PIXEL_BLOCK = 128       # pixels of a panel of x: 12 KB, beside the same of dy in L1
     WORTH_THREADS = 500_000  # multiply-adds: below, starting the threads takes longer
 
@@ -51,21 +52,35 @@ cdef inline float *aligned(float *p) noexcept nogil:
 # ------------------------------------------------------------------------------ products
 
 
-cdef inline bint rows_shared(Py_ssize_t M, int threads) noexcept nogil:
-    """Do threads share out rows, each for all panels, or with few rows panels, each for all rows?"""
-    return M >= ROWS_PER_THREAD * threads and M > ROW_BLOCK
+cdef inline bint rows_shared(
+    Py_ssize_t M, Py_ssize_t N, Py_ssize_t K, int threads
+) noexcept nogil:
+    """True if threads share out rows, each for all panels; else panels, each for all rows.
+
+    With rows, all of B is packed first and then read from L2. With panels, each is used up before
+    the next takes its place in L1, but A is read for each: it must stay in L2 itself.
+    """
+    if M < ROWS_PER_THREAD * threads or M <= ROW_BLOCK:
+        return False
+    return M * K > CACHE or (threads > 1 and panel_count(N) < 4 * threads)
+
+
+cdef struct Matrix:
+    # Element [i, j] is at start[i·rows + j·cols]; one of both steps is 1.
+    const float *start
+    Py_ssize_t rows, cols
 
 
 cdef void times_rows(
-    float *c, const float *a, const float *b, bint transposed, const float *bias, float *scratch,
+    float *c, Matrix a, Matrix b, const float *bias, float *scratch,
     Py_ssize_t M, Py_ssize_t N, Py_ssize_t K, int threads,
 ) noexcept nogil:
-    """c (M, N) = a (M, K) · B + bias, for B = b (K, N), or B = bᵀ with b (N, K) if `transposed`."""
+    """c (M, N) = a (M, K) · b (K, N) + bias."""
     cdef float *padded = aligned(scratch)
     cdef float *packed = padded + ceil_div(N, ALIGN) * ALIGN
     cdef Py_ssize_t p, r, panels = panel_count(N)
     cdef Py_ssize_t parts = threads * ceil_div(M, threads * ROW_BLOCK)
-    cdef bint by_rows = rows_shared(M, threads)
+    cdef bint by_rows = rows_shared(M, N, K, threads)
     cdef bint parallel = M * N * K > WORTH_THREADS
     cdef float *panel
 
@@ -74,24 +89,26 @@ cdef void times_rows(
         memcpy(padded, bias, N * sizeof(float))
     for p in prange(panels, schedule="static", num_threads=threads, use_threads_if=parallel):
         panel = packed + (panel_begin(p, N) if by_rows else threadid() * PANEL * LANES) * K
-        if transposed:
-            pack_columns(panel, b, K, N, K, p, p + 1)
+        if b.cols == 1:
+            pack_rows(panel, b.start, b.rows, N, K, p, p + 1)
         else:
-            pack_rows(panel, b, N, N, K, p, p + 1)
-        if not by_rows:     # the panel is used up before the next takes its place in the cache
-            gemm(c, N, a, K, 1, panel, padded, M, N, K, p, p + 1)
+            pack_columns(panel, b.start, b.cols, N, K, p, p + 1)
+        if not by_rows:
+            gemm(c, N, a.start, a.rows, a.cols, panel, padded, M, N, K, p, p + 1)
     if by_rows:
         for r in prange(parts, schedule="static", num_threads=threads, use_threads_if=parallel):
             gemm(
-                c + r * M // parts * N, N, a + r * M // parts * K, K, 1, packed, padded,
-                (r + 1) * M // parts - r * M // parts, N, K, 0, panels,
+                c + r * M // parts * N, N, a.start + r * M // parts * a.rows, a.rows, a.cols,
+                packed, padded, (r + 1) * M // parts - r * M // parts, N, K, 0, panels,
             )
 
 
 cdef Py_ssize_t times_rows_scratch(
     Py_ssize_t M, Py_ssize_t N, Py_ssize_t K, int threads
 ) noexcept nogil:
-    cdef Py_ssize_t columns = whole_vectors(N) if rows_shared(M, threads) else threads * PANEL * LANES
+    cdef Py_ssize_t columns = threads * PANEL * LANES
+    if rows_shared(M, N, K, threads):
+        columns = whole_vectors(N)
     return columns * K + whole_vectors(N) + 2 * ALIGN
 
 
@@ -100,12 +117,16 @@ cdef void sum_over_pixels(
     Py_ssize_t M, Py_ssize_t O, Py_ssize_t C, int threads,
 ) noexcept nogil:
     """dw (O, C) = dyᵀ · x: blocks of pixels of one panel of x are packed, and added in order."""
+    cdef float *zeros = aligned(scratch)        # what the first block is added to
+    cdef float *packed = zeros + ceil_div(C, ALIGN) * ALIGN
     cdef Py_ssize_t panels = panel_count(C), parts = ceil_div(threads, panels)
     cdef Py_ssize_t task, p, o, m, count, o0, o1, block, blocks = ceil_div(M, PIXEL_BLOCK)
     cdef float *panel
     if parts > O:
         parts = O
-    memset(dw, 0, O * C * sizeof(float))
+    if M == 0:
+        memset(dw, 0, O * C * sizeof(float))
+    memset(zeros, 0, whole_vectors(C) * sizeof(float))
     for task in prange(
         panels * parts, schedule="static", num_threads=threads,
         use_threads_if=M * O * C > WORTH_THREADS,
@@ -114,23 +135,35 @@ cdef void sum_over_pixels(
         o = task % parts
         o0 = o * O // parts
         o1 = (o + 1) * O // parts
-        panel = aligned(scratch) + threadid() * PIXEL_BLOCK * PANEL * LANES
+        panel = packed + threadid() * PIXEL_BLOCK * PANEL * LANES
         for block in range(blocks):
             m = block * PIXEL_BLOCK
             count = min(PIXEL_BLOCK, M - m)
             pack_rows(panel, x + m * C, C, C, count, p, p + 1)
             gemm(
-                dw + o0 * C, C, dy + m * O + o0, 1, O, panel, NULL, o1 - o0, C, count, p, p + 1
+                dw + o0 * C, C, dy + m * O + o0, 1, O, panel, NULL if block else zeros,
+                o1 - o0, C, count, p, p + 1,
             )
 
 
+cdef Py_ssize_t sum_over_pixels_scratch(Py_ssize_t C, int threads) noexcept nogil:
+    return whole_vectors(C) + threads * PIXEL_BLOCK * PANEL * LANES + 2 * ALIGN
+
+
+cdef inline Matrix matrix(const float[:, :] m):
+    return Matrix(
+        &m[0, 0], m.strides[0] // <Py_ssize_t> sizeof(float),
+        m.strides[1] // <Py_ssize_t> sizeof(float),
+    )
+
+
 def matmul_f32(
-    float[:, ::1] c, const float[:, ::1] a, const float[:, ::1] b, const float[::1] bias,
+    float[:, ::1] c, const float[:, :] a, const float[:, :] b, const float[::1] bias,
     float[::1] scratch, sizes, int threads,
 ):
     """c[m, n] = bias[n] + Σ_k a[m, k]·b[n, k], the product of a linear layer.
 
-    layout   a (M, K), b (N, K) as the layer keeps it, c (M, N); sizes = (M, N, K)
+    layout   a (M, K), b (N, K): contiguous, or transposes of what is; c (M, N); sizes (M, N, K)
     loops    few rows: LANES rows of b → rows of a; otherwise those of gemm.h
     tile     few rows: 1 × LANES dot products; otherwise that of gemm.h
     why      with one row every weight is used once: reading them is all there is to do
@@ -141,11 +174,12 @@ def matmul_f32(
         return
     cdef float *out = &c[0, 0]
     cdef const float *start = &bias[0]
-    cdef const float *left = &a[0, 0]
-    cdef const float *right = &b[0, 0]
+    cdef Matrix left = matrix(a), right = matrix(b)
+    cdef bint rows_of_both = left.cols == right.cols == 1 and left.rows == right.rows == K
     with nogil:
-        if M > FEW_ROWS:
-            times_rows(out, left, right, True, start, &scratch[0], M, N, K, threads)
+        if M > FEW_ROWS or not rows_of_both:
+            right = Matrix(right.start, right.cols, right.rows)  # (K, N)
+            times_rows(out, left, right, start, &scratch[0], M, N, K, threads)
         else:
             panels = panel_count(N)
             for p in prange(
@@ -153,14 +187,14 @@ def matmul_f32(
                 use_threads_if=M * N * K > WORTH_THREADS,
             ):
                 dots(
-                    out, N, left, right, start, M, K,
+                    out, N, left.start, right.start, start, M, K,
                     panel_begin(p, N), min(N, panel_begin(p + 1, N)),
                 )
 
 
 def matmul_f32_scratch(sizes, int threads):
     M, N, K = sizes
-    return times_rows_scratch(M, N, K, threads) if M > FEW_ROWS else 0
+    return times_rows_scratch(M, N, K, threads)
 
 
 # ------------------------------------------------------------------------------ pointwise
@@ -237,7 +271,9 @@ def pointwise_f32(
             gather(free, pixels, s, threads)
             pixels = free
             free += gather_scratch(s)
-        times_rows(out, pixels, weights, True, bias, free, M, O, s.C, threads)
+        times_rows(
+            out, Matrix(pixels, s.C, 1), Matrix(weights, 1, s.C), bias, free, M, O, s.C, threads
+        )
 
 
 def pointwise_f32_scratch(sizes, int threads):
@@ -266,12 +302,14 @@ def pointwise_input_grad_f32(
     cdef float *free = &scratch[0]
     cdef float *pixels
     with nogil:
-        if sees_all(s):
-            times_rows(out, grads, weights, False, NULL, free, M, s.C, O, threads)
-        else:
+        pixels = out
+        if not sees_all(s):
             pixels = free
             free += gather_scratch(s)
-            times_rows(pixels, grads, weights, False, NULL, free, M, s.C, O, threads)
+        times_rows(
+            pixels, Matrix(grads, O, 1), Matrix(weights, s.C, 1), NULL, free, M, s.C, O, threads
+        )
+        if not sees_all(s):
             spread(out, pixels, s, threads)
 
 
@@ -309,7 +347,8 @@ def pointwise_weight_grad_f32(
 
 
 def pointwise_weight_grad_f32_scratch(sizes, int threads):
-    return gather_scratch(strided(sizes)) + threads * PIXEL_BLOCK * PANEL * LANES + ALIGN
+    s = strided(sizes)
+    return gather_scratch(s) + sum_over_pixels_scratch(s.C, threads)
 
 
 # ------------------------------------------------------------------------------ the limit

@@ -8,7 +8,7 @@ im2col writes that matrix, col2im adds a matrix of this form back to where it ca
 from cython.parallel cimport prange
 from libc.string cimport memset
 
-from .taps cimport WORTH_THREADS, Geometry, Part, add_each, geometry, read_taps
+from .taps cimport WORTH_THREADS, Geometry, Part, add_row, geometry, read_taps
 
 
 def im2col_f32(float[:, :, :, :, ::1] cols, const float[:, :, :, ::1] x, sizes, int threads):
@@ -37,36 +37,47 @@ def im2col_f32(float[:, :, :, :, ::1] cols, const float[:, :, :, ::1] x, sizes, 
             )
 
 
+cdef void add_band(
+    float *dx, const float *cols, Geometry *s, Py_ssize_t begin, Py_ssize_t end
+) noexcept nogil:
+    """The rows begin ≤ n·H + h < end of dx, from all windows that see them."""
+    cdef Py_ssize_t K = s.KH * s.KW * s.C, n, h0, h1, i, j, u, h, last
+    cdef const float *source
+    memset(dx + begin * s.W * s.C, 0, (end - begin) * s.W * s.C * sizeof(float))
+    while begin < end:
+        n = begin // s.H
+        h0 = begin - n * s.H
+        h1 = min(end - n * s.H, s.H)
+        last = min((h1 - 1 + s.pt) // s.sh + 1, s.OH)
+        for i in range((max(h0 + s.pt - (s.KH - 1) * s.dh, 0) + s.sh - 1) // s.sh, last):
+            for j in range(s.OW):
+                source = cols + ((n * s.OH + i) * s.OW + j) * K
+                for u in range(s.KH):
+                    h = i * s.sh - s.pt + u * s.dh
+                    if h0 <= h < h1:
+                        add_row(
+                            dx + (n * s.H + h) * s.W * s.C, source + u * s.KW * s.Cg, K // s.G,
+                            s, j, s.G, s.Cg,
+                        )
+        begin += h1 - h0
+
+
 def col2im_f32(float[:, :, :, ::1] dx, const float[:, :, :, :, ::1] dcols, sizes, int threads):
     """dx[n,h,w,c] = Σ dcols[m,g,u,v,c] over all that im2col copied from there: its transpose.
 
     layout   dx (N, H, W, C), dcols (N·OH·OW, G, KH, KW, C/G)
-    loops    rows of dx, one per thread at a time → taps u that reach it → pixels j → taps v
-    tile     none: runs of channels
-    why      a thread gathers what belongs to its row, so no two add to the same number
+    loops    bands of rows of dx, one per thread → output pixels that see them → rows of taps
+    tile     none: runs of channels, whole rows of taps where they lie side by side
+    why      dcols, the larger one, is read in order; no two threads add to the same number
     """
     cdef Geometry s = geometry(sizes)
-    cdef Py_ssize_t K = s.KH * s.KW * s.C, row, h, i, j, u, v, w
-    cdef const float *source
-    cdef float *to
-    if s.N * s.H * s.W * s.C == 0:
+    cdef Py_ssize_t rows = s.N * s.H, part
+    if rows * s.W * s.C == 0:
         return
     cdef float *out = &dx[0, 0, 0, 0]
     cdef const float *cols = &dcols[0, 0, 0, 0, 0]
-    for row in prange(
-        s.N * s.H, nogil=True, schedule="static", num_threads=threads,
-        use_threads_if=s.N * s.OH * s.OW * K > WORTH_THREADS,
+    for part in prange(
+        threads, nogil=True, schedule="static", num_threads=threads,
+        use_threads_if=s.N * s.OH * s.OW * s.KH * s.KW * s.C > WORTH_THREADS,
     ):
-        to = out + row * s.W * s.C
-        memset(to, 0, s.W * s.C * sizeof(float))
-        for u in range(s.KH):
-            h = row % s.H + s.pt - u * s.dh
-            i = h // s.sh
-            if h < 0 or h % s.sh != 0 or i >= s.OH:
-                continue
-            for j in range(s.OW):
-                source = cols + ((row // s.H * s.OH + i) * s.OW + j) * K + u * s.KW * s.Cg
-                for v in range(s.KW):
-                    w = j * s.sw - s.pl + v * s.dw
-                    if 0 <= w < s.W:
-                        add_each(to + w * s.C, source + v * s.Cg, K // s.G, s.G, s.Cg)
+        add_band(out, cols, &s, part * rows // threads, (part + 1) * rows // threads)

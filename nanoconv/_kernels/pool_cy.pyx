@@ -97,8 +97,11 @@ cdef void clear_rows(
 ) noexcept nogil:
     """dx[first:last, c0:c1] = 0 in an array of pixels of C channels."""
     cdef Py_ssize_t p
-    for p in range(first, last):
-        memset(&dx[p * C + c0], 0, (c1 - c0) * sizeof(float))
+    if c1 - c0 == C:
+        memset(&dx[first * C], 0, (last - first) * C * sizeof(float))
+    else:
+        for p in range(first, last):
+            memset(&dx[p * C + c0], 0, (c1 - c0) * sizeof(float))
 
 
 cdef void max_pool_backward_image(

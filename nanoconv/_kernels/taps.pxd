@@ -65,6 +65,17 @@ cdef inline void add_each(
                 to[g * channels + c] += source[g * step + c]
 
 
+cdef inline void add_run(float *to, const float *source, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t k
+    for k in range(n):
+        to[k] += source[k]
+
+
+cdef inline bint side_by_side(Geometry *s, Py_ssize_t channels) noexcept nogil:
+    """True if the taps of a row are one run of memory: all channels of neighbouring pixels."""
+    return channels == s.C and s.dw == 1
+
+
 cdef inline void read_taps(
     float *cols, Py_ssize_t step, const float *x, Geometry *s, Py_ssize_t i, Py_ssize_t j,
     Part *of,
@@ -78,7 +89,7 @@ cdef inline void read_taps(
     for u in range(s.KH):
         h = i * s.sh - s.pt + u * s.dh
         source = x + (h * s.W + w0) * s.C
-        if 0 <= h < s.H and n == s.C and s.dw == 1:     # the taps of a row lie side by side
+        if 0 <= h < s.H and side_by_side(s, n):
             left = min(max(-w0, 0), s.KW)
             right = max(min(s.W - w0, s.KW), left)
             if left > 0:
@@ -99,16 +110,31 @@ cdef inline void read_taps(
             cols += n
 
 
+cdef inline void add_row(
+    float *dx, const float *dcols, Py_ssize_t step, Geometry *s, Py_ssize_t j,
+    Py_ssize_t groups, Py_ssize_t channels,
+) noexcept nogil:
+    """dx[j·sw + v·dw − pl, g, c] += dcols[g, v, c], of one row of the image."""
+    cdef Py_ssize_t v, w, left, right, w0 = j * s.sw - s.pl
+    if side_by_side(s, channels):
+        left = min(max(-w0, 0), s.KW)
+        right = max(min(s.W - w0, s.KW), left)
+        add_run(dx + (w0 + left) * s.C, dcols + left * s.C, (right - left) * s.C)
+        return
+    for v in range(s.KW):
+        w = w0 + v * s.dw
+        if 0 <= w < s.W:
+            add_each(dx + w * s.C, dcols + v * channels, step, groups, channels)
+
+
 cdef inline void add_taps(
     float *dx, const float *dcols, Py_ssize_t step, Geometry *s, Py_ssize_t i, Py_ssize_t j,
     Part *of,
 ) noexcept nogil:
     """dx[i·sh + u·dh − pt, j·sw + v·dw − pl, g, c] += dcols[g, u, v, c]: read_taps transposed."""
-    cdef Py_ssize_t u, v, h, w
+    cdef Py_ssize_t u, h
     for u in range(s.KH):
         h = i * s.sh - s.pt + u * s.dh
-        for v in range(s.KW):
-            w = j * s.sw - s.pl + v * s.dw
-            if 0 <= h < s.H and 0 <= w < s.W:
-                add_each(dx + (h * s.W + w) * s.C, dcols, step, of.groups, of.channels)
-            dcols += of.channels
+        if 0 <= h < s.H:
+            add_row(dx + h * s.W * s.C, dcols, step, s, j, of.groups, of.channels)
+        dcols += s.KW * of.channels

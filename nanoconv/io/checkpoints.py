@@ -53,7 +53,7 @@ def arrays(state_dict: Mapping[str, Any]) -> dict[str, Array]:
     """The arrays in C order, which is how safetensors reads their memory, without asking."""
     found = {}
     for name, value in state_dict.items():
-        array = value.detach().numpy() if isinstance(value, Tensor) else np.asarray(value)
+        array = value._data if isinstance(value, Tensor) else np.asarray(value)
         if not isinstance(name, str) or array.dtype.kind not in "fiub":
             raise TypeError(f"save: {name!r} is {array.dtype}, expected an array of numbers")
         found[name] = np.asarray(array, array.dtype.newbyteorder("="), order="C")
@@ -84,7 +84,7 @@ def load(path: StrPath) -> dict[str, Array]:
     blob = path.read_bytes()
     try:
         if path.suffix == ".safetensors":
-            return safetensors.numpy.load(blob)
+            return dict(sorted(safetensors.numpy.load(blob).items()))  # in no order of its own
         with np.load(io.BytesIO(blob), allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except Exception as error:  # in a damaged file the readers can stumble over almost anything

@@ -31,7 +31,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..dispatch import Body, Kernel, Ladder, Op, empty, is_channels_last, nhwc
+from ..dispatch import Body, Kernel, Ladder, Op, at_least, empty, is_channels_last
 from ..tensor import Tensor, apply
 from .checks import check_dtypes
 
@@ -96,27 +96,41 @@ TABLE: dict[str, tuple[Callable[..., Array], Callable[..., Array]]] = {  # f(x) 
 # --------------------------------------------------------------------------- the ladder
 
 
-def flat(x: Array, like: Array) -> Array:
-    """x in a row, in the order in which `like` lies in memory."""
-    return (nhwc(x) if is_channels_last(like) else np.ascontiguousarray(x)).reshape(-1)
+def flat(x: Array, last: bool) -> Array:
+    """x in a row, in the order of memory: if `last`, that of channels-last images."""
+    return np.ascontiguousarray(x.transpose(0, 2, 3, 1) if last else x).reshape(-1)
+
+
+def unflat(row: Array, x: Array, last: bool) -> Array:
+    """A row of `flat`, in the shape of x."""
+    if not last:
+        return row.reshape(x.shape)
+    N, C, H, W = x.shape
+    return row.reshape(N, H, W, C).transpose(0, 3, 1, 2)
 
 
 def call_forward(body: Body, x: Array, *slope: float) -> Array:
-    y = empty(x.shape, x.dtype, is_channels_last(x))
-    body(flat(y, x), flat(x, x), *slope, sizes=(x.size,))
-    return y
+    last = is_channels_last(x)
+    y = empty((x.size,), x.dtype)
+    body(y, flat(x, last), *slope, sizes=(x.size,))
+    return unflat(y, x, last)
 
 
 def call_backward(body: Body, dy: Array, x: Array, *slope: float) -> Array:
-    dx = empty(x.shape, x.dtype, is_channels_last(x))
-    body(flat(dx, x), flat(dy, x), flat(x, x), *slope, sizes=(x.size,))
-    return dx
+    last = is_channels_last(x)
+    dx = empty((x.size,), x.dtype)
+    body(dx, flat(dy, last), flat(x, last), *slope, sizes=(x.size,))
+    return unflat(dx, x, last)
+
+
+# NumPy has vectorised max and clip, too; below so many numbers its call costs less.
+AUTO = {"relu": at_least(1 << 14), "relu6": at_least(1 << 16)}
 
 
 def kernels(function: str) -> list[Kernel]:
     return [
-        Kernel("cython.flat", f"activation_cy:{function}_f32"),
-        Kernel("numba.flat", f"activation_nb:{function}_f32"),
+        Kernel("cython.flat", f"activation_cy:{function}_f32", auto=AUTO.get(function, True)),
+        Kernel("numba.flat", f"activation_nb:{function}_f32", auto=AUTO.get(function, True)),
     ]
 
 

@@ -48,7 +48,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dispatch import Body, Kernel, Ladder, Op, empty, rows, unrows
+from ..dispatch import Body, Kernel, Ladder, Op, at_least, empty, rows, unrows
 from ..tape import no_grad
 from ..tensor import Tensor, apply
 from .checks import check_dtypes, given
@@ -196,8 +196,8 @@ AFFINE = Ladder(
     "batch_norm.affine",
     reference=channel_affine,
     kernels=[
-        Kernel("cython.rows", "norm_cy:channel_affine_f32"),
-        Kernel("numba.rows", "norm_nb:channel_affine_f32"),
+        Kernel("cython.rows", "norm_cy:channel_affine_f32", auto=at_least(1 << 14)),
+        Kernel("numba.rows", "norm_nb:channel_affine_f32", auto=at_least(1 << 14)),
         Kernel("numba.loops", "jit", auto=False),
     ],
     call=call_affine,

@@ -211,7 +211,7 @@ FORWARD = Ladder(
     kernels=[
         Kernel("simd.pointwise", "gemm_cy:pointwise_f32", when=pointwise),
         Kernel("cython.im2col", "conv_cy:conv2d_im2col_f32"),
-        Kernel("numba.direct", "conv_nb:conv2d_direct_f32"),
+        Kernel("numba.direct", "conv_nb:conv2d_direct_f32", auto=False),
         Kernel("numba.loops", "jit", auto=False),
     ],
     call=call_forward,
@@ -223,7 +223,7 @@ INPUT_GRAD = Ladder(
     kernels=[
         Kernel("simd.pointwise", "gemm_cy:pointwise_input_grad_f32", when=pointwise),
         Kernel("cython.im2col", "conv_cy:conv2d_im2col_input_grad_f32"),
-        Kernel("numba.direct", "conv_nb:conv2d_direct_input_grad_f32"),
+        Kernel("numba.direct", "conv_nb:conv2d_direct_input_grad_f32", auto=False),
         Kernel("numba.loops", "jit", auto=False),
     ],
     call=call_input_grad,
@@ -235,7 +235,7 @@ WEIGHT_GRAD = Ladder(
     kernels=[
         Kernel("simd.pointwise", "gemm_cy:pointwise_weight_grad_f32", when=pointwise),
         Kernel("cython.im2col", "conv_cy:conv2d_im2col_weight_grad_f32"),
-        Kernel("numba.direct", "conv_nb:conv2d_direct_weight_grad_f32"),
+        Kernel("numba.direct", "conv_nb:conv2d_direct_weight_grad_f32", auto=False),
         Kernel("numba.loops", "jit", auto=False),
     ],
     call=call_weight_grad,

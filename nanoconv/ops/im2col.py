@@ -164,8 +164,8 @@ SCATTER = Ladder(
     "col2im",
     reference=col2im_forward,
     kernels=[
-        Kernel("cython.gather", "im2col_cy:col2im_f32"),
-        Kernel("numba.gather", "conv_nb:col2im_f32"),
+        Kernel("cython.scatter", "im2col_cy:col2im_f32"),
+        Kernel("numba.scatter", "conv_nb:col2im_f32"),
         Kernel("numba.loops", "jit", auto=False),
     ],
     call=call_col2im,

@@ -96,23 +96,34 @@ def linear_bias_grad(dy: Array) -> Array:
 #
 # The same equation, implemented several times: Python's loops above, the same loops compiled by
 # Numba, NumPy's matrix product, and the project's own. A ladder is called like its reference and
-# takes the first rung that is installed and that `nc.use` allows. Here the reference is BLAS, which
-# no other rung beats: they stand here to be compared, and never run unless named (auto=False).
+# takes the first rung that is installed, that `nc.use` allows, and that is the fastest here (auto).
+# NumPy's own is BLAS, which with AVX2 is as fast as a machine can be, except where a "sum" has one
+# term only: the weight gradient of a single example.
+
+
+def outer_product(x: Array, w: Array, *rest: Array | None) -> bool:
+    """Sums of one term, and enough of them."""
+    return x.shape[1] == 1 and len(x) * len(w) >= 1 << 14
 
 
 def call(body: Body, x: Array, w: Array, b: Array | None = None) -> Array:
     (N, C), O = x.shape, len(w)
     y = empty((N, O), x.dtype)
     b = np.zeros(O, x.dtype) if b is None else np.ascontiguousarray(b)
-    body(y, np.ascontiguousarray(x), np.ascontiguousarray(w), b, sizes=(N, O, C))
+    body(y, dense(x), dense(w), b, sizes=(N, O, C))
     return y
+
+
+def dense(matrix: Array) -> Array:
+    """The matrix itself if it, or its transpose, is contiguous; else a copy that is."""
+    return matrix if matrix.flags.forc else np.ascontiguousarray(matrix)
 
 
 LADDER = Ladder(
     "linear",
     reference=linear_forward,
     kernels=[
-        Kernel("simd.matmul", "gemm_cy:matmul_f32", auto=False),
+        Kernel("simd.matmul", "gemm_cy:matmul_f32", auto=outer_product),
         Kernel("numba.loops", "jit", auto=False),
     ],
     call=call,

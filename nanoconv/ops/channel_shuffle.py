@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..dispatch import Body, Kernel, Ladder, Op, empty, rows, unrows
+from ..dispatch import Body, Kernel, Ladder, Op, at_least, empty, rows, unrows
 from ..tensor import Tensor, apply
 from .checks import check_dtypes, check_groups
 
@@ -68,12 +68,14 @@ def call(body: Body, x: Array, groups: int) -> Array:
     return unrows(yr, x.shape)
 
 
+LARGE = at_least(1 << 16)  # below, NumPy's call costs less
+
 LADDER = Ladder(
     "channel_shuffle",
     reference=channel_shuffle_forward,
     kernels=[
-        Kernel("cython.rows", "shuffle_cy:channel_shuffle_f32", when=channels_innermost),
-        Kernel("numba.rows", "shuffle_nb:channel_shuffle_f32", when=channels_innermost),
+        Kernel("cython.rows", "shuffle_cy:channel_shuffle_f32", channels_innermost, LARGE),
+        Kernel("numba.rows", "shuffle_nb:channel_shuffle_f32", channels_innermost, LARGE),
         Kernel("numba.loops", "jit", auto=False),
     ],
     call=call,

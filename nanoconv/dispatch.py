@@ -5,8 +5,8 @@
     Kernel   one row of a ladder: a name, where the body is (a string), and when it applies
 
 A ladder is called like its NumPy reference, with the same arguments and the same result. It runs
-the first kernel that `use()` allows, that applies to the arguments, and that is installed; the
-reference is the last rung and always applies. Bodies are named by strings such as
+the first kernel that `use()` allows, that can compute the arguments, that is the fastest there, and
+that is installed; the reference is the last rung and always applies. Bodies are named by strings such as
 "im2col_cy:im2col_f32", so that nothing is compiled or imported before a rung is taken.
 """
 
@@ -43,10 +43,13 @@ class _Scratch(threading.local):
 
 
 _scratch = _Scratch()
+MOST_LENT = 1 << 22  # floats; what a thread keeps is at most so large
 
 
 def _lend(size: int) -> Array:
     # The same memory for each call of a thread: it is in the cache, and no page of it is new.
+    if size > MOST_LENT:
+        return allocate(size, np.dtype(np.float32))
     if len(_scratch.array) < size:
         _scratch.array = allocate(size, np.dtype(np.float32))
     return _scratch.array[:size]
@@ -137,7 +140,7 @@ def at_least(size: int) -> Callable[..., bool]:
     def worth_a_call(x: Array, *rest: Any) -> bool:
         return x.size >= size
 
-    worth_a_call.__name__ = f"{size:,} numbers"
+    worth_a_call.__name__ = f"at least {size:,} numbers"
     return worth_a_call
 
 
@@ -147,7 +150,8 @@ class Kernel:
 
     Fast bodies are float32; float64 always takes the reference. `when` says what the body can
     compute, `auto` where it is the fastest: elsewhere (with `auto=False` everywhere) it runs only
-    if `use()` asks for it or its language.
+    if `use()` asks for it or its language. Of all kernels only the compiled literal loops ("jit")
+    take float64, and they run only by their own name.
     """
 
     name: str
@@ -257,13 +261,14 @@ class Ladder:
 
     def _verdict(self, kernel: Kernel, backend: str, args: tuple) -> str:
         """Why `kernel` is not taken, or "" if it may be."""
-        if backend == "auto":
-            if not kernel.auto:
+        if backend != kernel.name:
+            if kernel.body == "jit" or (backend == "auto" and not kernel.auto):
                 return "never chosen automatically"
-        elif backend != kernel.name and (
-            backend not in LANGUAGES or LANGUAGES.index(kernel.language) > LANGUAGES.index(backend)
-        ):
-            return f"use({backend!r}) does not allow it"
+            if backend != "auto" and (
+                backend not in LANGUAGES
+                or LANGUAGES.index(kernel.language) > LANGUAGES.index(backend)
+            ):
+                return f"use({backend!r}) does not allow it"
         if kernel.body != "jit":
             for arg in args:
                 if isinstance(arg, np.ndarray) and arg.dtype == np.float64:

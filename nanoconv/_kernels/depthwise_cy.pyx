@@ -28,7 +28,9 @@ cdef extern from "depthwise.h" nogil:
 
 cdef enum:
     CHUNK = 64              # channels: the least that is worth a pass over the image
-    WINDOW = 6_144          # floats of the rows that a window sees: 24 KB, most of a common L1
+    IN_L1 = 6_144           # floats of the rows that a window sees: 24 KB, most of a common L1
+    IN_L2 = 65_536          # 256 KB, half of a common L2
+    STRIP = 32_768          # floats of dx that all phases of a stride write, while they are in L2
     LINE = 16               # floats in a cache line: threads share none
     WORTH_THREADS = 500_000  # multiply-adds: below, starting the threads takes longer
 
@@ -41,8 +43,14 @@ cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
 
 
 cdef Py_ssize_t chunk_of(Geometry *s) noexcept nogil:
-    """How many channels to take at a time, so that the rows under a window stay in L1."""
-    return max(1, WINDOW // (s.KH * max(s.W, s.OW) * CHUNK)) * CHUNK
+    """How many channels to take at a time: the rows under a window stay in L1, or else in L2.
+
+    If L1 is too small for CHUNK channels, as many as possible: then memory is read in longer runs.
+    """
+    cdef Py_ssize_t line = s.KH * max(s.W, s.OW)
+    if line * CHUNK <= IN_L1:
+        return IN_L1 // (line * CHUNK) * CHUNK
+    return ceil_div(min(s.O, IN_L2 // line + 1), CHUNK) * CHUNK
 
 
 cdef Geometry geometry(sizes):
@@ -215,18 +223,26 @@ cdef void walk_rows(
 
 
 cdef void walk_images(Walk by, Geometry *s, bint backward, int threads) noexcept nogil:
-    """All rows of y, or of dx if backward: a band of them for each thread, chunk by chunk."""
+    """All rows of y, or of dx if backward: a band of them for each thread, chunk by chunk.
+
+    With a stride the phases of dx take turns on a strip of rows, before it leaves the cache.
+    """
     cdef Py_ssize_t rows = s.N * (s.H if backward else s.OH), chunk = chunk_of(s)
-    cdef Py_ssize_t chunks = ceil_div(s.O, chunk), part, k
+    cdef Py_ssize_t chunks = ceil_div(s.O, chunk), part, k, row, strip = rows
+    if backward and s.sh * s.sw > 1:
+        strip = max(1, STRIP // (s.W * chunk * s.sh)) * s.sh
     for part in prange(
         threads, schedule="static", num_threads=threads,
         use_threads_if=s.N * s.OH * s.OW * s.O * s.KH * s.KW > WORTH_THREADS,
     ):
         for k in range(chunks):
-            walk_rows(
-                by, s, backward, part * rows // threads, (part + 1) * rows // threads,
-                k * chunk, min((k + 1) * chunk, s.O),
-            )
+            row = part * rows // threads
+            while row < (part + 1) * rows // threads:
+                walk_rows(
+                    by, s, backward, row, min(row + strip, (part + 1) * rows // threads),
+                    k * chunk, min((k + 1) * chunk, s.O),
+                )
+                row = row + strip
 
 
 # ------------------------------------------------------------------------------ multiplier

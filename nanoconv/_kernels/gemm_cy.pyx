@@ -208,7 +208,10 @@ cdef struct Strided:
 cdef void gather(float *pixels, const float *x, Strided s, int threads) noexcept nogil:
     """pixels[n, i, j, c] = x[n, i·sh, j·sw, c]."""
     cdef Py_ssize_t row, j
-    for row in prange(s.N * s.OH, schedule="static", num_threads=threads):
+    for row in prange(
+        s.N * s.OH, schedule="static", num_threads=threads,
+        use_threads_if=s.N * s.OH * s.OW * s.C > WORTH_THREADS,
+    ):
         for j in range(s.OW):
             memcpy(
                 pixels + (row * s.OW + j) * s.C,
@@ -220,7 +223,10 @@ cdef void gather(float *pixels, const float *x, Strided s, int threads) noexcept
 cdef void spread(float *x, const float *pixels, Strided s, int threads) noexcept nogil:
     """The inverse of gather: x[n, i·sh, j·sw, c] = pixels[n, i, j, c], and 0 elsewhere."""
     cdef Py_ssize_t row, h, i, j
-    for row in prange(s.N * s.H, schedule="static", num_threads=threads):
+    for row in prange(
+        s.N * s.H, schedule="static", num_threads=threads,
+        use_threads_if=s.N * s.H * s.W * s.C > WORTH_THREADS,
+    ):
         memset(x + row * s.W * s.C, 0, s.W * s.C * sizeof(float))
         h = row % s.H
         i = h // s.sh

@@ -187,7 +187,7 @@ STATS = Ladder(
     kernels=[
         Kernel("cython.rows", "norm_cy:channel_stats_f32"),
         Kernel("numba.rows", "norm_nb:channel_stats_f32"),
-        Kernel("numba.loops", "jit", auto=False),
+        Kernel("numba.loops", "jit"),
     ],
     call=call_stats,
     loops=channel_stats_loops,
@@ -198,7 +198,7 @@ AFFINE = Ladder(
     kernels=[
         Kernel("cython.rows", "norm_cy:channel_affine_f32", auto=at_least(1 << 14)),
         Kernel("numba.rows", "norm_nb:channel_affine_f32", auto=at_least(1 << 14)),
-        Kernel("numba.loops", "jit", auto=False),
+        Kernel("numba.loops", "jit"),
     ],
     call=call_affine,
     loops=channel_affine_loops,
@@ -209,7 +209,7 @@ GRAD_SUMS = Ladder(
     kernels=[
         Kernel("cython.rows", "norm_cy:channel_grad_sums_f32"),
         Kernel("numba.rows", "norm_nb:channel_grad_sums_f32"),
-        Kernel("numba.loops", "jit", auto=False),
+        Kernel("numba.loops", "jit"),
     ],
     call=call_grad_sums,
     loops=channel_grad_sums_loops,
@@ -220,7 +220,7 @@ INPUT_GRAD = Ladder(
     kernels=[
         Kernel("cython.rows", "norm_cy:channel_input_grad_f32"),
         Kernel("numba.rows", "norm_nb:channel_input_grad_f32"),
-        Kernel("numba.loops", "jit", auto=False),
+        Kernel("numba.loops", "jit"),
     ],
     call=call_input_grad,
     loops=channel_input_grad_loops,

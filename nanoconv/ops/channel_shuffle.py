@@ -76,7 +76,7 @@ LADDER = Ladder(
     kernels=[
         Kernel("cython.rows", "shuffle_cy:channel_shuffle_f32", channels_innermost, LARGE),
         Kernel("numba.rows", "shuffle_nb:channel_shuffle_f32", channels_innermost, LARGE),
-        Kernel("numba.loops", "jit", auto=False),
+        Kernel("numba.loops", "jit"),
     ],
     call=call,
     loops=channel_shuffle_loops,

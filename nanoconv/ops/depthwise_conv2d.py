@@ -178,7 +178,7 @@ FORWARD = Ladder(
     kernels=[
         Kernel("cython.direct", "depthwise_cy:depthwise_f32"),
         Kernel("numba.direct", "depthwise_nb:depthwise_f32"),
-        Kernel("numba.loops", "jit", auto=False),
+        Kernel("numba.loops", "jit"),
     ],
     call=call_forward,
     loops=depthwise_conv2d_loops,
@@ -189,7 +189,7 @@ INPUT_GRAD = Ladder(
     kernels=[
         Kernel("cython.direct", "depthwise_cy:depthwise_input_grad_f32"),
         Kernel("numba.direct", "depthwise_nb:depthwise_input_grad_f32"),
-        Kernel("numba.loops", "jit", auto=False),
+        Kernel("numba.loops", "jit"),
     ],
     call=call_input_grad,
     loops=depthwise_conv2d_input_grad_loops,
@@ -200,7 +200,7 @@ WEIGHT_GRAD = Ladder(
     kernels=[
         Kernel("cython.direct", "depthwise_cy:depthwise_weight_grad_f32"),
         Kernel("numba.direct", "depthwise_nb:depthwise_weight_grad_f32"),
-        Kernel("numba.loops", "jit", auto=False),
+        Kernel("numba.loops", "jit"),
     ],
     call=call_weight_grad,
     loops=depthwise_conv2d_weight_grad_loops,

@@ -155,7 +155,7 @@ GATHER = Ladder(
     kernels=[
         Kernel("cython.gather", "im2col_cy:im2col_f32"),
         Kernel("numba.gather", "conv_nb:im2col_f32"),
-        Kernel("numba.loops", "jit", auto=False),
+        Kernel("numba.loops", "jit"),
     ],
     call=call_im2col,
     loops=im2col_loops,
@@ -166,7 +166,7 @@ SCATTER = Ladder(
     kernels=[
         Kernel("cython.scatter", "im2col_cy:col2im_f32"),
         Kernel("numba.scatter", "conv_nb:col2im_f32"),
-        Kernel("numba.loops", "jit", auto=False),
+        Kernel("numba.loops", "jit"),
     ],
     call=call_col2im,
     loops=col2im_loops,

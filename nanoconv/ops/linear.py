@@ -124,7 +124,7 @@ LADDER = Ladder(
     reference=linear_forward,
     kernels=[
         Kernel("simd.matmul", "gemm_cy:matmul_f32", auto=outer_product),
-        Kernel("numba.loops", "jit", auto=False),
+        Kernel("numba.loops", "jit"),
     ],
     call=call,
     loops=linear_loops,

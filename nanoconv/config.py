@@ -1,7 +1,7 @@
 """Settings of the process: backend, threads, instruction set, random numbers.
 
 Each setting has an environment variable and a function; the function wins. They hold for all
-threads of the process.
+threads of the process; only a `with use(...)` block is its thread's own.
 
     NANOCONV_BACKEND      use()               the highest rung allowed, default "auto"
     NANOCONV_NUM_THREADS  set_num_threads()   default: the CPUs that this process may use
@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+import weakref
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,13 +26,25 @@ rungs: set[str] = set()  # every `<language>.<algorithm>` there is: each ladder 
 
 # --------------------------------------------------------------------------- backend
 
-_backend: str | None = None
+# The last of these holds for the process. Each is kept with a reference to its `use` object: while
+# somebody holds that, a `with` may yet begin and take the setting back.
+_settings: tuple[tuple[str, weakref.ref[use]], ...] = ()
+_open = 0  # blocks that any thread is inside of; without one, asking for the backend is quicker
+_lock = threading.RLock()  # for changing them
+
+
+class _Blocks(threading.local):
+    backends: tuple[str, ...] = ()  # of the `with` blocks that this thread is inside of
+
+
+_blocks = _Blocks()
 
 
 class use:  # noqa: N801 (reads as a statement: `with use("numpy"):`)
     """Allow no rung above `backend`: a language, "auto" for all, or one rung by its exact name.
 
-    The setting holds from the call on; as a context manager it ends with the block.
+    A plain call sets it for the process, from then on. As a context manager it holds inside the
+    block, for the calling thread only; there it wins over what the process has.
     ValueError if there is no such backend.
 
     >>> with use("numpy"):
@@ -39,26 +53,39 @@ class use:  # noqa: N801 (reads as a statement: `with use("numpy"):`)
     """
 
     def __init__(self, backend: str) -> None:
-        global _backend
+        global _settings
         if backend not in BACKENDS and backend not in rungs:
             known = ", ".join((*BACKENDS, *sorted(rungs)))
             raise ValueError(f"use: backend={backend!r} must be one of {known}")
-        self._previous, _backend = _backend, backend
+        self._backend = backend
+        with _lock:
+            # What stands before a setting that nobody can take back will never hold again.
+            final = [k for k, (_, holder) in enumerate(_settings) if holder() is None]
+            kept = _settings[final[-1] :] if final else _settings
+            _settings = (*kept, (backend, weakref.ref(self)))
 
     def __enter__(self) -> None:
-        return None
+        global _settings, _open
+        with _lock:
+            _settings = tuple(s for s in _settings if s[1]() is not self)
+            _open += 1
+        _blocks.backends += (self._backend,)
 
     def __exit__(self, *exception: object) -> None:
-        global _backend
-        _backend = self._previous
+        global _open
+        _blocks.backends = _blocks.backends[:-1]
+        with _lock:
+            _open -= 1
 
 
 def get_backend() -> str:
-    """The backend that `use()` or `NANOCONV_BACKEND` has set."""
-    if _backend is None:
-        use(os.environ.get("NANOCONV_BACKEND") or "auto")
-    assert _backend is not None
-    return _backend
+    """The backend of the calling thread: of its innermost `with use(...)`, or of the process."""
+    if _open and (own := _blocks.backends):
+        return own[-1]
+    if settings := _settings:
+        return settings[-1][0]
+    use(os.environ.get("NANOCONV_BACKEND") or "auto")
+    return get_backend()
 
 
 # --------------------------------------------------------------------------- threads
@@ -105,12 +132,18 @@ def usable_cpus() -> int:
     return max(1, int(min(len(affinity) or os.cpu_count() or 1, cgroup_cpus())))
 
 
+def max_threads() -> int:
+    """The most threads a kernel may have; OpenMP ends the process when it cannot start them."""
+    return max(256, 4 * (os.cpu_count() or 1))
+
+
 def set_num_threads(n: int) -> None:
     """Let each compiled kernel use `n` threads; results do not depend on `n`, bit for bit.
 
-    TypeError unless `n` is an int, ValueError if it is below 1. RuntimeError for more than one in
-    a child forked after the parent had loaded a kernel: the threads of OpenMP (GNU's) do not
-    survive a fork and waiting for them would hang, so such a child computes on one thread.
+    TypeError unless `n` is an int, ValueError if it is below 1 or above `max_threads()`.
+    RuntimeError for more than one in a child forked after the parent had loaded a kernel: the
+    threads of OpenMP (GNU's) do not survive a fork and waiting for them would hang, so such a
+    child computes on one thread.
     Workers that want threads are started with "spawn" or "forkserver".
     """
     global _threads
@@ -118,6 +151,8 @@ def set_num_threads(n: int) -> None:
         raise TypeError(f"set_num_threads: n={n!r} must be an int, not {type(n).__name__}")
     if n < 1:
         raise ValueError(f"set_num_threads: n={n} must be at least 1")
+    if n > max_threads():
+        raise ValueError(f"set_num_threads: n={n} must be at most {max_threads()}")
     if _forked and n > 1:
         raise RuntimeError(
             f"set_num_threads: n={n} must be 1 in a process forked after kernels were loaded;"
@@ -133,12 +168,15 @@ def get_num_threads() -> int:
         text = os.environ.get("NANOCONV_NUM_THREADS")
         if text and not (text.isascii() and text.isdecimal() and int(text) > 0):
             raise ValueError(f"NANOCONV_NUM_THREADS={text!r} must be a positive integer")
+        if text and int(text) > max_threads():
+            raise ValueError(f"NANOCONV_NUM_THREADS={text} must be at most {max_threads()}")
         _threads = 1 if _forked else int(text) if text else usable_cpus()
     return _threads
 
 
 def _after_fork_in_child() -> None:
-    global _threads, _forked
+    global _threads, _forked, _lock
+    _lock = threading.RLock()  # another thread may have held it
     if "nanoconv._kernels.cpu_cy" in sys.modules:
         _threads, _forked = 1, True
 
@@ -192,7 +230,6 @@ def generator() -> np.random.Generator:
 _EXTRAS = {
     "numba": ("numba",),
     "cli": ("PIL", "rich", "typer"),
-    "onnx": ("onnx",),
     "plot": ("matplotlib",),
 }
 _REBUILD = "with GCC or Clang and Python's headers, in the source tree: pip install ."

@@ -1,6 +1,7 @@
 """The settings of the process, their environment variables, and what importing costs."""
 
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,62 @@ def test_a_block_leaves_the_environment_in_force() -> None:
     assert output(code, NANOCONV_BACKEND="numba") == "numba"
 
 
+def test_a_block_holds_for_its_own_thread_only() -> None:
+    before, inside, done = nc.get_backend(), threading.Event(), threading.Event()
+    seen: list[str] = []
+
+    def work() -> None:
+        seen.append(nc.get_backend())
+        with nc.use("loops"):
+            inside.set()
+            done.wait(10)
+            seen.append(nc.get_backend())
+        seen.append(nc.get_backend())
+
+    with nc.use("numpy"):
+        thread = threading.Thread(target=work)
+        thread.start()
+        inside.wait(10)
+        assert nc.get_backend() == "numpy"
+    assert nc.get_backend() == before  # while the other thread is still inside of its block
+    done.set()
+    thread.join()
+    assert seen == [before, "loops", before]
+
+
+def test_blocks_of_two_threads_at_once_leave_the_process_as_it_was() -> None:
+    said = output("""
+import sys, threading
+sys.setswitchinterval(1e-6)
+def work(mine):
+    for _ in range(3000):
+        with nc.use(mine):
+            if nc.get_backend() != mine:
+                print("not", mine)
+threads = [threading.Thread(target=work, args=[mine]) for mine in ("numpy", "loops", "numba")]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(nc.get_backend())
+""")
+    assert said == "auto"
+
+
+def test_what_is_set_inside_a_block_holds_after_it() -> None:
+    code = "with nc.use('loops'):\n    nc.use('numpy')\n    print(nc.get_backend())\n"
+    assert output(code + "print(nc.get_backend())").split() == ["loops", "numpy"]
+
+
+def test_an_object_is_entered_when_it_is_and_as_often() -> None:
+    code = "wish = nc.use('loops')\nprint(nc.get_backend())\nnc.use('numpy')\n"
+    code += "with wish, wish: print(nc.get_backend())\nprint(nc.get_backend())"
+    assert output(code).split() == ["loops", "loops", "numpy"]
+
+
+def test_settings_of_the_past_are_forgotten() -> None:
+    code = "for _ in range(100): nc.use('numpy')\n"
+    assert output(code + "print(len(nc.config._settings))") == "2"
+
+
 # --------------------------------------------------------------------------- threads
 
 
@@ -95,6 +152,16 @@ def test_set_num_threads_takes_an_int(n: object) -> None:
 def test_set_num_threads_is_at_least_one(n: int) -> None:
     with pytest.raises(ValueError, match=f"set_num_threads: n={n} must be at least 1"):
         nc.set_num_threads(n)
+
+
+@pytest.mark.parametrize("n", [config.max_threads() + 1, 20_000])
+def test_more_threads_than_a_process_can_start_are_refused(n: int) -> None:
+    limit = config.max_threads()
+    assert limit >= max(256, 4 * (os.cpu_count() or 1))
+    with pytest.raises(ValueError, match=f"set_num_threads: n={n} must be at most {limit}"):
+        nc.set_num_threads(n)
+    said = error("nc.get_num_threads()", NANOCONV_NUM_THREADS=str(n))
+    assert said == f"ValueError: NANOCONV_NUM_THREADS={n} must be at most {limit}"
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no CPU affinity here")
@@ -238,10 +305,10 @@ def test_show_config_tells_what_is_in_force(capsys: pytest.CaptureFixture[str]) 
 def test_show_config_names_what_is_missing_and_how_to_get_it() -> None:
     code = (
         "import importlib.util as u\nfind = u.find_spec\n"
-        "u.find_spec = lambda name, *more: None if name == 'onnx' else find(name, *more)\n"
+        "u.find_spec = lambda name, *more: None if name == 'typer' else find(name, *more)\n"
         "nc.show_config()"
     )
-    assert 'onnx: pip install "nanoconv[onnx]"' in output(code)
+    assert 'typer: pip install "nanoconv[cli]"' in output(code)
 
 
 def test_show_config_reports_a_bad_level_instead_of_failing() -> None:
@@ -250,7 +317,7 @@ def test_show_config_reports_a_bad_level_instead_of_failing() -> None:
 
 
 def test_importing_loads_neither_numba_nor_an_extension() -> None:
-    heavy = ("numba", "torch", "PIL", "rich", "typer", "matplotlib", "onnx", "safetensors.numpy")
+    heavy = ("numba", "torch", "PIL", "rich", "typer", "matplotlib", "safetensors.numpy")
     code = (
         f"import sys\nheavy = [m for m in {heavy} if m in sys.modules]\n"
         "print(heavy + [m for m in sys.modules if m.startswith('nanoconv._kernels')])"

@@ -141,13 +141,21 @@ def threads():
 @pytest.mark.parametrize("own", [1, 3])
 def test_calls_from_many_python_threads_at_once(own: int, threads: None) -> None:
     nc.set_num_threads(own)
-    with nc.use("simd"):
-        expected = [gradients(seed) for seed in range(4)]
-        with ThreadPoolExecutor(8) as pool:
-            results = list(pool.map(lambda k: gradients(k % 4), range(64)))
+
+    def work(k: int) -> list[np.ndarray]:
+        with nc.use("simd"):  # holds for the thread that says so
+            return gradients(k % 4)
+
+    expected = [work(seed) for seed in range(4)]
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(work, range(64)))
     for k, result in enumerate(results):
         for got, want in zip(result, expected[k % 4], strict=True):
             np.testing.assert_array_equal(got, want)
+
+
+def test_the_most_threads_that_may_be_asked_for_can_be_started() -> None:
+    run("expected = bits(); nc.set_num_threads(nc.config.max_threads()); assert bits() == expected")
 
 
 def test_the_number_of_threads_changes_no_bit(threads: None) -> None:

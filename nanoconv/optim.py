@@ -18,6 +18,7 @@ tensor([0.5])
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -330,10 +331,12 @@ class AdamW(Adam):
 
 
 class LRScheduler:
-    """Base of all schedules: after each `step()`, an epoch t, every group's lr is lr(base, t).
+    """Base of all schedules: `step()` begins an epoch t, in which a group's lr is lr(group, t).
 
-    The base is the group's lr at the start, kept in the group as "initial_lr". To resume, load the
-    state dicts of optimiser and schedule, or give `last_epoch`, the number of the last epoch done.
+    That is computed from the lr that the group has, so that a change of it by hand lasts, and
+    schedules can be chained: several of one optimiser, all stepped after each epoch. The lr at the
+    start is kept in the group as "initial_lr". To resume, load the state dicts of optimiser and
+    schedule, or give `last_epoch`, the number of the last epoch done.
     """
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
@@ -354,16 +357,16 @@ class LRScheduler:
         self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
         self.step()
 
-    def lr(self, base: float, t: int) -> float:
-        """The learning rate of epoch `t`, counted from 0."""
+    def lr(self, group: Group, t: int) -> float:
+        """The learning rate of epoch `t`, from 1, of a group that has group["lr"] until then."""
         raise NotImplementedError
 
     def step(self) -> None:
         """Begin the next epoch: set every group's learning rate."""
         self.last_epoch += 1
-        groups = self.optimizer.param_groups
-        for group, base in zip(groups, self.base_lrs, strict=True):
-            group["lr"] = self.lr(base, self.last_epoch)
+        if self.last_epoch > 0:  # in epoch 0 it is what it is
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.lr(group, self.last_epoch)
 
     def get_last_lr(self) -> list[float]:
         """The learning rate of every group."""
@@ -385,7 +388,10 @@ class LRScheduler:
 
 
 class StepLR(LRScheduler):
-    """lr(t) = base · gamma^⌊t / step_size⌋."""
+    """lr ← gamma · lr in each epoch t that is a multiple of step_size.
+
+    Undisturbed that is lr(t) = base · gamma^⌊t / step_size⌋.
+    """
 
     def __init__(
         self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1
@@ -395,13 +401,14 @@ class StepLR(LRScheduler):
         self.step_size, self.gamma = step_size, gamma
         super().__init__(optimizer, last_epoch)
 
-    def lr(self, base: float, t: int) -> float:
-        return base * self.gamma ** (t // self.step_size)
+    def lr(self, group: Group, t: int) -> float:
+        return group["lr"] * (1 if t % self.step_size else self.gamma)
 
 
 class CosineAnnealingLR(LRScheduler):
     """lr(t) = eta_min + (base − eta_min) · (1 + cos(π · t / T_max)) / 2.
 
+    Computed as lr(t) from lr(t − 1), by the ratio of the cosines.
     Loshchilov & Hutter, SGDR, arXiv 1608.03983 (one period, no restart).
     """
 
@@ -417,5 +424,11 @@ class CosineAnnealingLR(LRScheduler):
         self.T_max, self.eta_min = T_max, eta_min
         super().__init__(optimizer, last_epoch)
 
-    def lr(self, base: float, t: int) -> float:
-        return self.eta_min + (base - self.eta_min) * (1 + math.cos(math.pi * t / self.T_max)) / 2
+    def lr(self, group: Group, t: int) -> float:
+        now, before = ((1 + math.cos(math.pi * k / self.T_max)) / 2 for k in (t, t - 1))
+        if (t - 1) % (2 * self.T_max) == self.T_max:  # from the lowest point up: `before` is 0
+            return group["lr"] + (group["initial_lr"] - self.eta_min) * now
+        return self.eta_min + (group["lr"] - self.eta_min) * (now / before)
+
+
+lr_scheduler = sys.modules[__name__]  # PyTorch's place for the schedules: optim.lr_scheduler.StepLR

@@ -386,6 +386,48 @@ def test_schedules_resume(name, options):
     assert from_state.get_last_lr() == from_epoch.get_last_lr() == plan.get_last_lr()
 
 
+CHAINS = {
+    "step": [("StepLR", {"step_size": 4, "gamma": 0.7})],
+    "cosine": [("CosineAnnealingLR", {"T_max": 12, "eta_min": 0.01})],
+    "cosine down to nothing": [("CosineAnnealingLR", {"T_max": 7})],
+    "one epoch down, one up": [("CosineAnnealingLR", {"T_max": 1})],
+    "steps of a cosine": [
+        ("CosineAnnealingLR", {"T_max": 12, "eta_min": 0.001}),
+        ("StepLR", {"step_size": 5, "gamma": 0.5}),
+    ],
+    "two steps": [("StepLR", {"step_size": 5}), ("StepLR", {"step_size": 3, "gamma": 2.0})],
+    "two cosines": [("CosineAnnealingLR", {"T_max": 50}), ("CosineAnnealingLR", {"T_max": 15})],
+}
+
+
+@pytest.mark.parametrize("by_hand", [(), (0, 5, 6, 23)], ids=["untouched", "changed by hand"])
+@pytest.mark.parametrize("chain", CHAINS.values(), ids=CHAINS.keys())
+def test_chained_and_disturbed_schedules_equal_pytorch(chain, by_hand):
+    ours, theirs = two_groups(nn, optim), two_groups(torch.nn, torch.optim)
+    our_plans = [getattr(optim, name)(ours, **options) for name, options in chain]
+    their_plans = [
+        getattr(torch.optim.lr_scheduler, name)(theirs, **options) for name, options in chain
+    ]
+    epochs, largest = 50, 0.3
+    for epoch in range(epochs):
+        if epoch in by_hand:
+            for optimiser in (ours, theirs):
+                optimiser.param_groups[1]["lr"] = 0.2 + epoch / 100
+        theirs.step()
+        for plan in (*our_plans, *their_plans):
+            plan.step()
+        for a, b in zip(ours.param_groups, theirs.param_groups, strict=True):
+            # A ratio of cosines divides by at least sin²(π / 2·T_max): errors grow by its inverse.
+            largest = max(largest, b["lr"])
+            allowed = 4 * epochs**3 * np.finfo(np.float64).eps * largest
+            assert abs(a["lr"] - b["lr"]) <= allowed, epoch
+
+
+@PLANS
+def test_schedules_are_also_where_pytorch_has_them(name, options):
+    assert getattr(nc.optim.lr_scheduler, name) is getattr(optim, name)
+
+
 def test_schedule_mistakes():
     optimiser = two_groups(nn, optim)
     for make, error, message in [

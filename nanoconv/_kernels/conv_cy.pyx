@@ -8,37 +8,17 @@ brought into the order (o, u, v, c) of the columns first.
 """
 
 from cython.parallel cimport prange, threadid
-from libc.stdint cimport uintptr_t
 from libc.string cimport memcpy, memset
 
-from .taps cimport WORTH_THREADS, Geometry, Part, add_taps, geometry, read_taps
-
-cdef extern from "gemm.h" nogil:
-    const Py_ssize_t PANEL, LANES
-    Py_ssize_t whole_vectors(Py_ssize_t N)
-    Py_ssize_t panel_count(Py_ssize_t N)
-    Py_ssize_t panel_begin(Py_ssize_t p, Py_ssize_t N)
-    Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b)
-    void pack_rows(
-        float *packed, const float *b, Py_ssize_t ldb,
-        Py_ssize_t N, Py_ssize_t K, Py_ssize_t first, Py_ssize_t last)
-    void pack_columns(
-        float *packed, const float *b, Py_ssize_t ldb,
-        Py_ssize_t N, Py_ssize_t K, Py_ssize_t first, Py_ssize_t last)
-    void gemm(
-        float *c, Py_ssize_t ldc, const float *a, Py_ssize_t a_rows, Py_ssize_t a_cols,
-        const float *packed, const float *bias,
-        Py_ssize_t M, Py_ssize_t N, Py_ssize_t K, Py_ssize_t first, Py_ssize_t last)
+from .common cimport IN_L2, LINE, WORTH_THREADS, Geometry, aligned, ceil_div, geometry
+from .gemm cimport (
+    LANES, PANEL, gemm, pack_columns, pack_rows, panel_begin, panel_count, whole_vectors,
+)
+from .taps cimport Part, add_taps, read_taps
 
 cdef enum:
-    CACHE = 65_536          # floats of a block of columns: 256 KB, half of a common L2 cache
     PIXELS = 128            # output pixels of a block, where nothing speaks for another number
     BUNDLE = 64             # channels: small groups are handled together, up to so many
-    ALIGN = 16              # floats in a cache line
-
-
-cdef inline float *aligned(float *p) noexcept nogil:
-    return <float *> ((<uintptr_t> p + 63) & ~<uintptr_t> 63)
 
 
 # ------------------------------------------------------------------------------ weights
@@ -106,7 +86,7 @@ cdef struct Cuts:
 cdef Cuts cut(Geometry *s, Py_ssize_t wanted) noexcept nogil:
     """At least `wanted` parts if there are channels enough; 128 pixels of one fit the cache."""
     cdef Cuts cuts
-    cdef Py_ssize_t taps = s.KH * s.KW, fitting = CACHE // (PIXELS * taps)  # channels
+    cdef Py_ssize_t taps = s.KH * s.KW, fitting = IN_L2 // (PIXELS * taps)  # channels
     cuts.bundle = max(1, min(min(BUNDLE, fitting) // s.Cg, s.G // wanted))
     cuts.slices = max(
         ceil_div(s.Cg, max(fitting, 1)), min(ceil_div(wanted, s.G), ceil_div(s.Cg, LANES))
@@ -136,12 +116,12 @@ cdef Cuts whole_groups(Geometry *s) noexcept nogil:
 
 
 cdef inline Py_ssize_t forward_block(Cuts *cuts) noexcept nogil:
-    return min(max(CACHE // (cuts.K * cuts.bundle), 32), 256)
+    return min(max(IN_L2 // (cuts.K * cuts.bundle), 32), 256)
 
 
 cdef inline Py_ssize_t forward_private(Cuts *cuts) noexcept nogil:
     # Of each thread: first a panel of weights, later a block of columns.
-    return max(forward_block(cuts) * cuts.bundle, PANEL * LANES) * cuts.K + ALIGN
+    return max(forward_block(cuts) * cuts.bundle, PANEL * LANES) * cuts.K + LINE
 
 
 def conv2d_im2col_f32(
@@ -169,7 +149,7 @@ def conv2d_im2col_f32(
     private = forward_private(&cuts)
     blocks = threads * ceil_div(M, threads * forward_block(&cuts))
     cdef float *biases = aligned(&scratch[0])                           # (G, lanes)
-    cdef float *packed = biases + ceil_div(s.G * lanes, ALIGN) * ALIGN  # (G, K·lanes)
+    cdef float *packed = biases + ceil_div(s.G * lanes, LINE) * LINE  # (G, K·lanes)
     cdef float *privates = packed + s.G * K * lanes
     cdef float *out = &y[0, 0, 0, 0]
     cdef const float *image = &x[0, 0, 0, 0]
@@ -214,12 +194,12 @@ def conv2d_im2col_f32(
 def conv2d_im2col_f32_scratch(sizes, int threads):
     cdef Geometry s = geometry(sizes)
     cdef Cuts cuts = whole_groups(&s)
-    return s.G * whole_vectors(s.Og) * (cuts.K + 1) + 2 * ALIGN + threads * forward_private(&cuts)
+    return s.G * whole_vectors(s.Og) * (cuts.K + 1) + 2 * LINE + threads * forward_private(&cuts)
 
 
 cdef inline Py_ssize_t input_grad_private(Geometry *s, Cuts *cuts) noexcept nogil:
     # Of each thread: first weights of one group, later a block of columns.
-    return max(PIXELS * cuts.bundle, s.Og) * cuts.K + ALIGN
+    return max(PIXELS * cuts.bundle, s.Og) * cuts.K + LINE
 
 
 def conv2d_im2col_input_grad_f32(
@@ -246,7 +226,7 @@ def conv2d_im2col_input_grad_f32(
     cdef float *to
     cdef float *dcols
     cdef float *zeros = aligned(&scratch[0])                    # (lanes,)
-    cdef float *packed = zeros + ceil_div(lanes, ALIGN) * ALIGN  # (slices, G, O/G·lanes)
+    cdef float *packed = zeros + ceil_div(lanes, LINE) * LINE  # (slices, G, O/G·lanes)
     cdef float *privates = packed + cuts.slices * s.G * s.Og * lanes
     cdef float *out = &dx[0, 0, 0, 0]
     cdef const float *grads = &dy[0, 0, 0, 0]
@@ -304,12 +284,12 @@ def conv2d_im2col_input_grad_f32_scratch(sizes, int threads):
     cdef Geometry s = geometry(sizes)
     cdef Cuts cuts = cut(&s, ceil_div(threads, max(s.N, 1)))
     shared = whole_vectors(cuts.K) * (cuts.slices * s.O + 1)
-    return shared + 2 * ALIGN + threads * input_grad_private(&s, &cuts)
+    return shared + 2 * LINE + threads * input_grad_private(&s, &cuts)
 
 
 cdef inline Py_ssize_t weight_grad_private(Geometry *s, Cuts *cuts) noexcept nogil:
     # Of each thread: one packed panel, a block of columns, and the result.
-    return PIXELS * PANEL * LANES + (PIXELS + s.Og) * cuts.bundle * cuts.K + 2 * ALIGN
+    return PIXELS * PANEL * LANES + (PIXELS + s.Og) * cuts.bundle * cuts.K + 2 * LINE
 
 
 def conv2d_im2col_weight_grad_f32(

@@ -14,6 +14,8 @@ from one such h to the next i grows by one. So nothing is ever scattered: an `Ax
 from cython.parallel cimport prange
 from libc.string cimport memcpy, memset
 
+from .common cimport IN_L2, LINE, WORTH_THREADS, Geometry, ceil_div, geometry
+
 cdef extern from "depthwise.h" nogil:
     const Py_ssize_t LANES
     ctypedef struct Walk "walk":
@@ -29,17 +31,7 @@ cdef extern from "depthwise.h" nogil:
 cdef enum:
     CHUNK = 64              # channels: the least that is worth a pass over the image
     IN_L1 = 6_144           # floats of the rows that a window sees: 24 KB, most of a common L1
-    IN_L2 = 65_536          # 256 KB, half of a common L2
     STRIP = 32_768          # floats of dx that all phases of a stride write, while they are in L2
-    LINE = 16               # floats in a cache line: threads share none
-    WORTH_THREADS = 500_000  # multiply-adds: below, starting the threads takes longer
-
-cdef struct Geometry:
-    Py_ssize_t N, C, H, W, O, OH, OW, KH, KW, sh, sw, pt, pl, dh, dw, G
-
-
-cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
-    return (a + b - 1) // b
 
 
 cdef Py_ssize_t chunk_of(Geometry *s) noexcept nogil:
@@ -51,11 +43,6 @@ cdef Py_ssize_t chunk_of(Geometry *s) noexcept nogil:
     if line * CHUNK <= IN_L1:
         return IN_L1 // (line * CHUNK) * CHUNK
     return ceil_div(min(s.O, IN_L2 // line + 1), CHUNK) * CHUNK
-
-
-cdef Geometry geometry(sizes):
-    N, C, H, W, O, OH, OW, KH, KW, sh, sw, pt, pl, dh, dw, G = sizes
-    return Geometry(N, C, H, W, O, OH, OW, KH, KW, sh, sw, pt, pl, dh, dw, G)
 
 
 # ------------------------------------------------------------------------------ one axis

@@ -11,42 +11,19 @@ With a stride the pixels that are used are first gathered into a contiguous matr
 
 from cython.parallel cimport prange, threadid
 from libc.string cimport memcpy, memset
-from libc.stdint cimport uintptr_t
+
+from .common cimport IN_L2, LINE, WORTH_THREADS, aligned, ceil_div
+from .gemm cimport (
+    LANES, PANEL, ROW_BLOCK, dots, gemm, pack_columns, pack_rows, panel_begin, panel_count,
+    peak_loop, whole_vectors,
+)
 
 from time import perf_counter
 
-cdef extern from "gemm.h" nogil:
-    const Py_ssize_t PANEL, LANES, ROW_BLOCK
-    Py_ssize_t whole_vectors(Py_ssize_t N)
-    Py_ssize_t panel_count(Py_ssize_t N)
-    Py_ssize_t panel_begin(Py_ssize_t p, Py_ssize_t N)
-    Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b)
-    void pack_rows(
-        float *packed, const float *b, Py_ssize_t ldb,
-        Py_ssize_t N, Py_ssize_t K, Py_ssize_t first, Py_ssize_t last)
-    void pack_columns(
-        float *packed, const float *b, Py_ssize_t ldb,
-        Py_ssize_t N, Py_ssize_t K, Py_ssize_t first, Py_ssize_t last)
-    void gemm(
-        float *c, Py_ssize_t ldc, const float *a, Py_ssize_t a_rows, Py_ssize_t a_cols,
-        const float *packed, const float *bias,
-        Py_ssize_t M, Py_ssize_t N, Py_ssize_t K, Py_ssize_t first, Py_ssize_t last)
-    void dots(
-        float *c, Py_ssize_t ldc, const float *a, const float *b, const float *bias,
-        Py_ssize_t M, Py_ssize_t K, Py_ssize_t n0, Py_ssize_t n1)
-    Py_ssize_t peak_loop(Py_ssize_t rounds)
-
 cdef enum:
-    ALIGN = 16              # floats in a cache line, which a vector should not straddle
     FEW_ROWS = 8            # up to here `dots` is faster than packing
     ROWS_PER_THREAD = 64    # below, threads share out panels instead of rows
-    CACHE = 65_536          # floats of A that stay in L2: 256 KB, half of a common one
     PIXEL_BLOCK = 128       # pixels of a panel of x: 12 KB, beside the same of dy in L1
-    WORTH_THREADS = 500_000  # multiply-adds: below, starting the threads takes longer
-
-
-cdef inline float *aligned(float *p) noexcept nogil:
-    return <float *> ((<uintptr_t> p + 63) & ~<uintptr_t> 63)
 
 
 # ------------------------------------------------------------------------------ products
@@ -62,7 +39,7 @@ cdef inline bint rows_shared(
     """
     if M < ROWS_PER_THREAD * threads or M <= ROW_BLOCK:
         return False
-    return M * K > CACHE or (threads > 1 and panel_count(N) < 4 * threads)
+    return M * K > IN_L2 or (threads > 1 and panel_count(N) < 4 * threads)
 
 
 cdef struct Matrix:
@@ -77,7 +54,7 @@ cdef void times_rows(
 ) noexcept nogil:
     """c (M, N) = a (M, K) · b (K, N) + bias."""
     cdef float *padded = aligned(scratch)
-    cdef float *packed = padded + ceil_div(N, ALIGN) * ALIGN
+    cdef float *packed = padded + ceil_div(N, LINE) * LINE
     cdef Py_ssize_t p, r, panels = panel_count(N)
     cdef Py_ssize_t parts = threads * ceil_div(M, threads * ROW_BLOCK)
     cdef bint by_rows = rows_shared(M, N, K, threads)
@@ -109,7 +86,7 @@ cdef Py_ssize_t times_rows_scratch(
     cdef Py_ssize_t columns = threads * PANEL * LANES
     if rows_shared(M, N, K, threads):
         columns = whole_vectors(N)
-    return columns * K + whole_vectors(N) + 2 * ALIGN
+    return columns * K + whole_vectors(N) + 2 * LINE
 
 
 cdef void sum_over_pixels(
@@ -118,7 +95,7 @@ cdef void sum_over_pixels(
 ) noexcept nogil:
     """dw (O, C) = dyᵀ · x: blocks of pixels of one panel of x are packed, and added in order."""
     cdef float *zeros = aligned(scratch)        # what the first block is added to
-    cdef float *packed = zeros + ceil_div(C, ALIGN) * ALIGN
+    cdef float *packed = zeros + ceil_div(C, LINE) * LINE
     cdef Py_ssize_t panels = panel_count(C), parts = ceil_div(threads, panels)
     cdef Py_ssize_t task, p, o, m, count, o0, o1, block, blocks = ceil_div(M, PIXEL_BLOCK)
     cdef float *panel
@@ -147,7 +124,7 @@ cdef void sum_over_pixels(
 
 
 cdef Py_ssize_t sum_over_pixels_scratch(Py_ssize_t C, int threads) noexcept nogil:
-    return whole_vectors(C) + threads * PIXEL_BLOCK * PANEL * LANES + 2 * ALIGN
+    return whole_vectors(C) + threads * PIXEL_BLOCK * PANEL * LANES + 2 * LINE
 
 
 cdef inline Matrix matrix(const float[:, :] m):

@@ -8,7 +8,8 @@ im2col writes that matrix, col2im adds a matrix of this form back to where it ca
 from cython.parallel cimport prange
 from libc.string cimport memset
 
-from .taps cimport WORTH_THREADS, Geometry, Part, add_row, geometry, read_taps
+from .common cimport WORTH_THREADS, Geometry, ceil_div, geometry
+from .taps cimport Part, add_row, read_taps
 
 
 def im2col_f32(float[:, :, :, :, ::1] cols, const float[:, :, :, ::1] x, sizes, int threads):
@@ -49,7 +50,7 @@ cdef void add_band(
         h0 = begin - n * s.H
         h1 = min(end - n * s.H, s.H)
         last = min((h1 - 1 + s.pt) // s.sh + 1, s.OH)
-        for i in range((max(h0 + s.pt - (s.KH - 1) * s.dh, 0) + s.sh - 1) // s.sh, last):
+        for i in range(ceil_div(max(h0 + s.pt - (s.KH - 1) * s.dh, 0), s.sh), last):
             for j in range(s.OW):
                 source = cols + ((n * s.OH + i) * s.OW + j) * K
                 for u in range(s.KH):

@@ -1,4 +1,4 @@
-"""What im2col and the convolutions share: their sizes, and one output pixel's taps, read or added.
+"""What im2col and the convolutions by it share: one output pixel's taps, read or added.
 
 In NHWC the channels of one tap lie side by side, and with them those of its right neighbour: most
 copies are long.
@@ -6,28 +6,13 @@ copies are long.
 
 from libc.string cimport memset
 
-cdef extern from "gemm.h" nogil:
-    void copy_floats(float *to, const float *source, Py_ssize_t n)
-
-cdef enum:
-    WORTH_THREADS = 500_000  # multiply-adds: below, starting the threads takes longer
-
-
-cdef struct Geometry:
-    Py_ssize_t N, C, H, W, O, OH, OW, KH, KW, sh, sw, pt, pl, dh, dw, G
-    Py_ssize_t Cg, Og       # channels of one group
+from .common cimport Geometry
+from .gemm cimport copy_floats
 
 
 cdef struct Part:
     # What one task is about: some whole groups, or, of one group, some of its channels.
     Py_ssize_t g, groups, c, channels
-
-
-cdef inline Geometry geometry(sizes):
-    N, C, H, W, O, OH, OW, KH, KW, sh, sw, pt, pl, dh, dw, G = sizes
-    return Geometry(
-        N, C, H, W, O, OH, OW, KH, KW, sh, sw, pt, pl, dh, dw, G, C // G, O // G
-    )
 
 
 cdef inline void copy_each(

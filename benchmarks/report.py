@@ -1,6 +1,7 @@
 """A result file as text, as Markdown, and as a bar chart.
 
     python -m benchmarks.report RESULT.json            RESULT.md and RESULT.png beside it
+    python -m benchmarks.report --short RESULT.json    the same without the table of every layer
     python -m benchmarks.report --ladder RESULT.json   prints the summary that the README shows
 
 Ratios are of medians; "× NumPy" and "× PyTorch" say how many times faster a rung is.
@@ -234,8 +235,8 @@ def text(result: dict[str, Any]) -> str:
     return "\n\n".join([*parts, machine_line(result)])
 
 
-def markdown(result: dict[str, Any], picture: str) -> str:
-    """The report for people."""
+def markdown(result: dict[str, Any], picture: str, short: bool = False) -> str:
+    """The report for people; if `short`, without the table of every rung on every layer."""
     mobile = [r for r in result["rows"] if r["layer"].startswith("mobilenet_v2.")]
     im2col = ("numpy", "cython.im2col", "numba.direct")
     parts = [
@@ -257,8 +258,10 @@ def markdown(result: dict[str, Any], picture: str) -> str:
         "\n".join(f"- {line}" for line in too_slow(result)) or "Nowhere, by more than 10 %.",
         "## Not timed",
         "\n".join(f"- {line}" for line in missing(result)) or "Every rung is installed.",
-        "## All rungs on all layers",
     ]
+    if short:
+        return "\n\n".join(parts) + "\n"
+    parts.append("## All rungs on all layers")
     for problem, rows in grouped(result["rows"], lambda r: r["problem"]).items():
         parts += [f"### {problem}", rows_table(rows, markdown=True)]
     return "\n\n".join(parts) + "\n"
@@ -268,6 +271,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__)
     parser.add_argument("result", type=Path, help="a JSON file of `pytest benchmarks`")
     parser.add_argument("--ladder", action="store_true", help="print only the summary table")
+    parser.add_argument("--short", action="store_true", help="no table of every layer")
     options = parser.parse_args(argv)
     result = json.loads(options.result.read_text(encoding="utf-8"))
     if options.ladder:
@@ -277,7 +281,7 @@ def main(argv: list[str] | None = None) -> None:
 
     page, picture = options.result.with_suffix(".md"), options.result.with_suffix(".png")
     chart.draw(result, picture)
-    page.write_text(markdown(result, picture.name), encoding="utf-8")
+    page.write_text(markdown(result, picture.name, options.short), encoding="utf-8")
     print(f"{page}\n{picture}")
 
 

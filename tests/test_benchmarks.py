@@ -216,6 +216,11 @@ def test_markdown_and_picture(result, tmp_path, capsys):
     page = (tmp_path / "result.md").read_text(encoding="utf-8")
     assert "![bar chart](result.png)" in page
     assert "### depthwise_conv2d.forward" in page
+    report.main(["--short", str(path)])
+    short = (tmp_path / "result.md").read_text(encoding="utf-8")
+    assert page.startswith(short)
+    assert "## The pointwise tile" in short
+    assert "###" not in short
     picture = (tmp_path / "result.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
     assert len(picture) > 10_000

@@ -121,6 +121,10 @@ LAYERS = {
     "hardsigmoid": (hardsigmoid, IMAGE),
     "hardswish": (lambda lib: lib.Hardswish(), IMAGE),
     "silu": (lambda lib: lib.SiLU(), IMAGE),
+    "convolution padded with zeros": (
+        lambda lib: lib.Conv2d(4, 6, 3, padding=1, padding_mode="zeros"),
+        IMAGE,
+    ),
     "softmax": (lambda lib: lib.Softmax(1), IMAGE),
     "log softmax": (lambda lib: lib.LogSoftmax(dim=-1), IMAGE),
     "cross entropy": (lambda lib: lib.CrossEntropyLoss(), (6, 3)),
@@ -311,9 +315,16 @@ def test_batch_norm_forgets():
             "groups=4 must divide the 6 output channels",
         ),
         (lambda: nn.Conv2d(4, 6, 1, groups=0), "Conv2d: groups=0"),
+        (
+            lambda: nn.Conv2d(1, 1, 1, padding_mode="reflect"),
+            "Conv2d: padding_mode='reflect' is not supported, only 'zeros'",
+        ),
         (lambda: nn.DepthwiseConv2d(4, 3, 0), "DepthwiseConv2d: multiplier=0"),
         (lambda: nn.DepthwiseConv2d(4, -3), "DepthwiseConv2d: kernel_size=-3"),
-        (lambda: nn.Linear(3, -1), "Linear: out_features=-1"),
+        (
+            lambda: nn.Linear(3, -1),
+            "Linear: out_features=-1, expected an integer from 0 up",
+        ),
         (lambda: nn.MaxPool2d(0), "MaxPool2d: kernel_size=0"),
         (lambda: nn.MaxPool2d(2, dilation=0), "MaxPool2d: dilation=0"),
         (lambda: nn.AvgPool2d(2, padding=-1), "AvgPool2d: padding=-1"),
@@ -328,3 +339,29 @@ def test_batch_norm_forgets():
 def test_arguments_out_of_range(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@pytest.mark.parametrize(("inputs", "outputs"), [(0, 3), (3, 0), (0, 0)])
+def test_linear_of_nothing(inputs, outputs):
+    """A sum over nothing is the bias, which starts at 0: as in PyTorch."""
+    results = []
+    for lib, tensor in ((nn, nc.tensor), (torch.nn, torch.tensor)):
+        layer = lib.Linear(inputs, outputs)
+        x = tensor(np.ones((2, inputs), np.float32))
+        x.requires_grad = True
+        y = layer(x)
+        y.sum().backward()
+        if inputs == 0:
+            assert not layer.bias.detach().numpy().any()
+        gradients = [x.grad, layer.weight.grad, layer.bias.grad]
+        results.append([y.detach().numpy().shape, *(g.numpy().tolist() for g in gradients)])
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("layer", [nn.Softmax, nn.LogSoftmax])
+def test_softmax_asks_for_its_axis(layer):
+    with pytest.raises(
+        TypeError, match=f"{layer.__name__}: dim=None must be the number of an axis"
+    ):
+        layer()

@@ -90,6 +90,10 @@ QUESTIONS = {
     "own named_buffers": lambda net: names(net.stages[0].named_buffers(recurse=False)),
     "buffers": lambda net: [tuple(b.shape) for b in net.buffers()],
     "state_dict": lambda net: shapes(net.state_dict().items()),
+    "prefixed state_dict": lambda net: shapes(net.head.state_dict(prefix="net.head.").items()),
+    "get_parameter": lambda net: tuple(net.get_parameter("stages.0.conv.weight").shape),
+    "own get_parameter": lambda net: tuple(net.head[1].get_parameter("bias").shape),
+    "get_buffer": lambda net: tuple(net.get_buffer("stages.1.norm.running_var").shape),
     "apply": lambda net: kinds(visited(net)),
     "get_submodule": lambda net: kinds([net.get_submodule("head.1"), net.get_submodule("")]),
     "repr": lambda net: [repr(m) for m in (*net.stages, net.head)],
@@ -119,6 +123,23 @@ def test_get_submodule_errors():
         net.get_submodule("head.tail")
     with pytest.raises(AttributeError, match=r"'head\.1\.weight' is not a module"):
         net.get_submodule("head.1.weight")
+
+
+@pytest.mark.parametrize("lib", LIBRARIES)
+@pytest.mark.parametrize(
+    ("kind", "target"),
+    [
+        ("parameter", "head.1"),
+        ("parameter", "head.1.nothing"),
+        ("parameter", "head.9.weight"),
+        ("parameter", "stages.1.grid"),
+        ("buffer", "stages.1.scale"),
+        ("buffer", "stages.1"),
+    ],
+)
+def test_get_parameter_and_get_buffer_refuse_what_is_none(lib, kind, target):
+    with pytest.raises(AttributeError):
+        getattr(network(lib), f"get_{kind}")(target)
 
 
 # --------------------------------------------------------------------------- members
@@ -265,6 +286,31 @@ def test_containers_are_lists(lib):
 
 
 @pytest.mark.parametrize("lib", LIBRARIES)
+def test_containers_are_joined_and_taken_apart(lib):
+    a, b, c, d = lib.ReLU(), lib.Identity(), lib.Tanh(), lib.Sigmoid()
+    both = lib.Sequential(a, b) + lib.Sequential(c)
+    assert type(both) is lib.Sequential
+    assert list(both) == [a, b, c]
+    same = both
+    both += lib.Sequential(d)
+    assert both is same
+    assert list(both) == [a, b, c, d]
+    assert both.pop(1) is b
+    assert both.pop(-1) is d
+    assert [name for name, _ in both.named_children()] == ["0", "1"]
+    with pytest.raises((TypeError, ValueError), match="Sequential"):
+        both + [d]  # noqa: RUF005 (the error is what is asked for)
+    longer = lib.ModuleList([a]) + [b, c]  # noqa: RUF005
+    assert type(longer) is lib.ModuleList
+    assert list(longer) == [a, b, c]
+    longer += [d]
+    assert longer.pop(0) is a
+    assert list(longer) == [b, c, d]
+    with pytest.raises(IndexError):
+        longer.pop(7)
+
+
+@pytest.mark.parametrize("lib", LIBRARIES)
 def test_sequential_of_names(lib):
     net = lib.Sequential(OrderedDict(first=lib.Identity(), last=lib.ReLU()))
     assert net.last is net[1]
@@ -321,6 +367,39 @@ def test_hooks_see_and_change_what_passes():
         assert module(3) == (246, (11, 100))
     assert module(3) == 7
     assert module(3, extra=1) == 8
+
+
+@pytest.mark.parametrize("lib", LIBRARIES)
+def test_hooks_with_kwargs(lib):
+    class Shifted(lib.Module):
+        def forward(self, x, extra=0):
+            return x + extra
+
+    module, seen = Shifted(), []
+    with (
+        module.register_forward_pre_hook(
+            lambda m, args, kwargs: seen.append((m, args, kwargs)), with_kwargs=True
+        ),
+        module.register_forward_hook(
+            lambda m, args, kwargs, y: seen.append((m, args, kwargs, y)), with_kwargs=True
+        ),
+    ):
+        assert module(3, extra=4) == 7
+    assert seen == [(module, (3,), {"extra": 4}), (module, (3,), {"extra": 4}, 7)]
+    with (
+        module.register_forward_pre_hook(
+            lambda m, args, kwargs: (args, {"extra": kwargs["extra"] + 1}), with_kwargs=True
+        ),
+        module.register_forward_pre_hook(lambda m, args: 10),
+        module.register_forward_hook(lambda m, args, kwargs, y: (y, kwargs), with_kwargs=True),
+    ):
+        assert module(3, extra=4) == (15, {"extra": 5})
+    with (
+        module.register_forward_pre_hook(lambda m, args, kwargs: args, with_kwargs=True),
+        pytest.raises(RuntimeError),
+    ):
+        module(3)
+    assert module(3) == 3
 
 
 def test_a_hook_may_remove_itself():

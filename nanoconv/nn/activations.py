@@ -86,29 +86,31 @@ class SiLU(_InPlace):
         return F.silu(input)
 
 
-class Softmax(Module):
-    """y[k] = eˣ⁽ᵏ⁾ / Σ_j eˣ⁽ʲ⁾ along the axis `dim`: scores become probabilities."""
+class _AlongAxis(Module):
+    """What Softmax and LogSoftmax share: an axis that must be named."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int | None = None) -> None:
         super().__init__()
+        if dim is None:
+            raise TypeError(
+                f"{type(self).__name__}: dim=None must be the number of an axis; "
+                "that PyTorch guesses one is deprecated there"
+            )
         self.dim = dim
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
+
+class Softmax(_AlongAxis):
+    """y[k] = eˣ⁽ᵏ⁾ / Σ_j eˣ⁽ʲ⁾ along the axis `dim`: scores become probabilities."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.softmax(input, self.dim)
 
-    def extra_repr(self) -> str:
-        return f"dim={self.dim}"
 
-
-class LogSoftmax(Module):
+class LogSoftmax(_AlongAxis):
     """y[k] = x[k] − log Σ_j eˣ⁽ʲ⁾ along the axis `dim`."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.dim = dim
 
     def forward(self, input: Tensor) -> Tensor:
         return F.log_softmax(input, self.dim)
-
-    def extra_repr(self) -> str:
-        return f"dim={self.dim}"

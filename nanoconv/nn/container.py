@@ -31,6 +31,12 @@ class _Numbered(Module):
         self._modules.clear()
         self.extend(kept)
 
+    def pop(self, index: int | slice) -> Any:
+        """Remove the module at `index`, or those of a slice, and return it; the rest is renamed."""
+        removed = self[index]
+        del self[index]
+        return removed
+
     def append(self, module: Module) -> Self:
         """Add a module at the end."""
         self.register_module(str(len(self)), module)
@@ -61,6 +67,12 @@ class ModuleList(_Numbered):
         part = super().__getitem__(index)
         return ModuleList(part) if isinstance(index, slice) else part
 
+    def __add__(self, other: Iterable[Module]) -> ModuleList:
+        return ModuleList([*self, *other])
+
+    def __iadd__(self, other: Iterable[Module]) -> Self:
+        return self.extend(list(other))  # which may be the list itself
+
 
 class Sequential(_Numbered):
     """Modules one after the other: y = fₙ(… f₂(f₁(x))); given in order, or as a dict with names."""
@@ -78,7 +90,19 @@ class Sequential(_Numbered):
             return Sequential(dict(list(self._modules.items())[index]))
         return super().__getitem__(index)
 
+    def __add__(self, other: Sequential) -> Sequential:
+        return Sequential(*self, *_sequential(other))
+
+    def __iadd__(self, other: Sequential) -> Self:
+        return self.extend(_sequential(other))
+
     def forward(self, input: Any) -> Any:
         for module in self:
             input = module(input)
         return input
+
+
+def _sequential(value: Any) -> list[Module]:
+    if not isinstance(value, Sequential):
+        raise TypeError(f"Sequential: + expected another Sequential, got {type(value).__name__}")
+    return list(value)

@@ -23,14 +23,14 @@ from .module import Module, Parameter
 Pair = int | tuple[int, int]
 
 
-def _count(layer: str, name: str, value: Any) -> int:
-    """A size: an integer from 1 up."""
+def _count(layer: str, name: str, value: Any, least: int = 1) -> int:
+    """A size: an integer from `least` up."""
     try:
-        if (count := operator.index(value)) > 0:
+        if (count := operator.index(value)) >= least:
             return count
     except TypeError:
         pass
-    raise ValueError(f"{layer}: {name}={value!r}, expected an integer from 1 up")
+    raise ValueError(f"{layer}: {name}={value!r}, expected an integer from {least} up")
 
 
 def _parameter(*shape: int) -> Parameter:
@@ -41,7 +41,7 @@ def _reset_affine(weight: Tensor, bias: Tensor | None) -> None:
     """PyTorch's initial values of w·x + b: both uniform on ±1/√fan_in."""
     init.kaiming_uniform_(weight, a=math.sqrt(5))
     if bias is not None:
-        bound = 1 / math.sqrt(init.calculate_fans(weight)[0])
+        bound = 1 / math.sqrt(fan_in) if (fan_in := init.calculate_fans(weight)[0]) else 0.0
         init.uniform_(bias, -bound, bound)
 
 
@@ -54,8 +54,9 @@ class Conv2d(Module):
         y[n,o] = b[o] + Σ_c w[o,c] ⋆ x[n,c]          c over the input channels of o's group
 
     (N, C, H, W) → (N, O, OH, OW), also without N; weight (O, C/groups, KH, KW), bias (O,).
-    `padding` is an integer, a pair, four values (top, bottom, left, right), "valid" or "same".
-    LeCun et al., Neural Computation 1(4), 1989.
+    `padding` is an integer, a pair, four values (top, bottom, left, right), "valid" or "same";
+    what it adds is zeros, the only `padding_mode` there is. LeCun et al., Neural Computation 1(4),
+    1989.
 
     >>> Conv2d(3, 16, 3, stride=2, padding=1)
     Conv2d(3, 16, kernel_size=(3, 3), stride=(2, 2), padding=(1, 1))
@@ -74,9 +75,15 @@ class Conv2d(Module):
         dilation: Pair = 1,
         groups: int = 1,
         bias: bool = True,
+        padding_mode: str = "zeros",
     ) -> None:
         super().__init__()
         name = type(self).__name__
+        if padding_mode != "zeros":
+            raise ValueError(
+                f"{name}: padding_mode={padding_mode!r} is not supported, only 'zeros'"
+            )
+        self.padding_mode = padding_mode
         self.in_channels = _count(name, "in_channels", in_channels)
         self.out_channels = _count(name, "out_channels", out_channels)
         self.kernel_size = pair(name, "kernel_size", kernel_size, 1)
@@ -154,8 +161,8 @@ class Linear(Module):
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
         super().__init__()
-        self.in_features = _count("Linear", "in_features", in_features)
-        self.out_features = _count("Linear", "out_features", out_features)
+        self.in_features = _count("Linear", "in_features", in_features, 0)
+        self.out_features = _count("Linear", "out_features", out_features, 0)
         self.weight = _parameter(self.out_features, self.in_features)
         self.register_parameter("bias", _parameter(self.out_features) if bias else None)
         self.reset_parameters()

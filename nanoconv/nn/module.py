@@ -46,7 +46,7 @@ class RemovableHandle:
 
     _next_key = itertools.count()
 
-    def __init__(self, hooks: dict[int, Callable], hook: Callable) -> None:
+    def __init__(self, hooks: dict[int, Any], hook: Any) -> None:
         self.hooks, self.key = hooks, next(self._next_key)
         hooks[self.key] = hook
 
@@ -85,8 +85,8 @@ class Module:
     _buffers: dict[str, Tensor | None]
     _modules: dict[str, Module | None]
     _transient: set[str]  # the buffers that the state dict leaves out
-    _forward_hooks: dict[int, Callable]
-    _forward_pre_hooks: dict[int, Callable]
+    _forward_hooks: dict[int, tuple[Callable, bool]]  # each with whether it wants the kwargs
+    _forward_pre_hooks: dict[int, tuple[Callable, bool]]
 
     def __init__(self) -> None:
         self.__dict__.update(training=True, _parameters={}, _buffers={}, _modules={})
@@ -99,24 +99,44 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward()")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        for hook in tuple(self._forward_pre_hooks.values()):
-            changed = hook(self, args)
-            if changed is not None:
+        for hook, with_kwargs in tuple(self._forward_pre_hooks.values()):
+            changed = hook(self, args, kwargs) if with_kwargs else hook(self, args)
+            if changed is None:
+                continue
+            if with_kwargs:
+                if not (isinstance(changed, tuple) and len(changed) == 2):
+                    raise RuntimeError(
+                        f"{type(self).__name__}: a forward pre-hook with kwargs returned "
+                        f"{changed!r}, expected None or (args, kwargs)"
+                    )
+                args, kwargs = changed
+            else:
                 args = changed if isinstance(changed, tuple) else (changed,)
         output = self.forward(*args, **kwargs)
-        for hook in tuple(self._forward_hooks.values()):
-            changed = hook(self, args, output)
+        for hook, with_kwargs in tuple(self._forward_hooks.values()):
+            given = (args, kwargs, output) if with_kwargs else (args, output)
+            changed = hook(self, *given)
             if changed is not None:
                 output = changed
         return output
 
-    def register_forward_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """Call `hook(module, args)` before forward; unless None, its result replaces the args."""
-        return RemovableHandle(self._forward_pre_hooks, hook)
+    def register_forward_pre_hook(
+        self, hook: Callable[..., Any], *, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        """Call `hook(module, args)` before forward; unless None, its result replaces the args.
 
-    def register_forward_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """Call `hook(module, args, output)` after forward; unless None, its result replaces it."""
-        return RemovableHandle(self._forward_hooks, hook)
+        `with_kwargs`: `hook(module, args, kwargs)`, whose result (args, kwargs) replaces both.
+        """
+        return RemovableHandle(self._forward_pre_hooks, (hook, with_kwargs))
+
+    def register_forward_hook(
+        self, hook: Callable[..., Any], *, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        """Call `hook(module, args, output)` after forward; unless None, its result replaces it.
+
+        `with_kwargs`: `hook(module, args, kwargs, output)`.
+        """
+        return RemovableHandle(self._forward_hooks, (hook, with_kwargs))
 
     # ---- members: attributes that live in one of three tables
 
@@ -209,6 +229,23 @@ class Module:
         if not isinstance(module, Module):
             raise AttributeError(f"{target!r} is not a module of {type(self).__name__}")
         return module
+
+    def get_parameter(self, target: str) -> Parameter:
+        """The parameter of this dotted name; AttributeError if there is none."""
+        return self._get("_parameters", target)
+
+    def get_buffer(self, target: str) -> Tensor:
+        """The buffer of this dotted name; AttributeError if there is none."""
+        return self._get("_buffers", target)
+
+    def _get(self, kind: str, target: str) -> Any:
+        path, _, name = target.rpartition(".")
+        module = self.get_submodule(path)
+        value = getattr(module, name)
+        if value is None or value is not module.__dict__[kind].get(name):
+            what = kind.strip("_").rstrip("s")
+            raise AttributeError(f"{target!r} is not a {what} of {type(self).__name__}")
+        return value
 
     def _named(
         self, kind: str, prefix: str, recurse: bool, remove_duplicate: bool
@@ -306,12 +343,12 @@ class Module:
             if value is not None and name not in module._transient
         }
 
-    def state_dict(self) -> dict[str, Array]:
-        """All parameters and persistent buffers by name, as read-only views.
+    def state_dict(self, *, prefix: str = "") -> dict[str, Array]:
+        """All parameters and persistent buffers by `prefix` + name, as read-only views.
 
         The arrays follow later training; `{k: v.copy() for k, v in …}` is a snapshot.
         """
-        return {name: _read_only(value._data) for name, value in self._state().items()}
+        return {prefix + name: _read_only(value._data) for name, value in self._state().items()}
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .report import Row, digits, grouped, language
+from .rows import Row, digits, grouped, language
 
 COLORS = {
     "loops": "#a6761d",

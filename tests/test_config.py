@@ -1,6 +1,9 @@
 """The settings of the process, their environment variables, and what importing costs."""
 
 import os
+import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -256,6 +259,25 @@ def test_a_level_that_does_not_exist_is_refused() -> None:
 def test_a_refused_level_stops_an_op_too() -> None:
     code = "nc.functional.silu(nc.tensor([-1.0, 1.0]))"
     assert error(code, NANOCONV_ISA="sse9").startswith("ValueError: NANOCONV_ISA='sse9'")
+
+
+@pytest.mark.skipif(
+    "avx2" not in _kernels.supported() or not shutil.which("qemu-x86_64"),
+    reason="needs compiled kernels and an emulator of x86-64",
+)
+@pytest.mark.parametrize("lacking", ["", ",-movbe", ",-f16c", ",-abm"])
+def test_avx2_means_all_that_its_compiler_may_use(lacking: str) -> None:
+    """-march=x86-64-v3 is more than AVX2, and a virtual machine may hide any part of it."""
+    code = (
+        "from importlib import util\n"
+        f"s = util.spec_from_file_location('cpu_cy', {_kernels.cpu_cy.__file__!r})\n"
+        "m = util.module_from_spec(s); s.loader.exec_module(m); print(*m.supported())"
+    )
+    command = ["qemu-x86_64", "-cpu", "max" + lacking, sys.executable, "-S", "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    if not lacking and "avx2" not in result.stdout:
+        pytest.skip(f"the emulator cannot do it: {result.stdout}{result.stderr}")
+    assert result.stdout.split() == (["baseline"] if lacking else ["avx2", "baseline"])
 
 
 def test_choose_prefers_the_best_and_explains_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,14 +3,22 @@
 cdef extern from *:
     """
     #if defined(__x86_64__)
+    #include <cpuid.h>
     /* __builtin_cpu_supports includes XCR0: whether the operating system keeps the registers. */
     #define HAS(feature) (__builtin_cpu_supports(feature) != 0)
     static int has_baseline(void) {
         __builtin_cpu_init();
         return HAS("sse4.2") && HAS("popcnt");
     }
+    /* The rest of x86-64-v3: older compilers have no names for these. */
+    static int has_movbe_f16c_lzcnt(void) {
+        unsigned int a, b, c, d, e;
+        return __get_cpuid(1, &a, &b, &c, &d) && __get_cpuid(0x80000001, &a, &b, &e, &d)
+            && (c & bit_MOVBE) && (c & bit_F16C) && (e & 1 << 5);
+    }
     static int has_avx2(void) {
-        return has_baseline() && HAS("avx2") && HAS("fma") && HAS("bmi") && HAS("bmi2");
+        return has_baseline() && HAS("avx2") && HAS("fma") && HAS("bmi") && HAS("bmi2")
+            && has_movbe_f16c_lzcnt();
     }
     static int has_avx512(void) {
         return has_avx2() && HAS("avx512f") && HAS("avx512bw") && HAS("avx512cd")

@@ -21,6 +21,7 @@ class Book:
         self.mode, self.threads, self.torch = mode, threads, torch
         self.machine = measure.machine(threads)
         self.rows: list[dict[str, Any]] = []
+        self.tiles: list[dict[str, Any]] = []  # of bench_tile.py
         self.peaks: list[float] = []
         self._missing: dict[str, list[str]] = {}
         self._smallest: dict[str, str] = {}
@@ -104,6 +105,7 @@ class Book:
             | {"peak_gflops": median(self.peaks) / self.threads if self.peaks else None},
             "mode": self.mode,
             "missing": self._missing,
+            "tiles": self.tiles,
             "rows": sorted(rows, key=lambda row: problems.index(row["problem"])),
         }
 

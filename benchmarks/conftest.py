@@ -49,7 +49,7 @@ def book(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    if BOOK not in config.stash or not config.stash[BOOK].rows:
+    if BOOK not in config.stash or not (config.stash[BOOK].rows or config.stash[BOOK].tiles):
         return
     from . import report
 

@@ -130,28 +130,32 @@ def over_numpy(rows: list[Row], least: float) -> str:
     return f"{table(header, body)}\n\nAt least {least:g}× NumPy: {counts}."
 
 
-def tile_share(rows: list[Row], channels: int = 64, asked: float = 0.85) -> str:
-    """How near the pointwise tile comes to the multiply-adds that the core can do, at its best.
+def tile_share(result: dict[str, Any], asked: float = 0.85) -> str:
+    """How near the pointwise tile comes to the multiply-adds that the core can do.
 
     The best of both are compared: what else goes on in a shared machine is not the tile's doing.
+    "Alone" is the tile with weights that were packed before; the others are whole calls.
     """
-    tile = [r for r in rows if r["rung"] == "simd.pointwise" and r["peak_gflops"]]
+    calls = grouped(
+        (r for r in result["rows"] if r["rung"] == "simd.pointwise"), lambda r: r["layer"]
+    )
     body, reached = [], 0
-    for found in grouped(tile, lambda r: r["layer"]).values():
-        if found[0]["channels"] < channels:
-            continue
+    for tile in result["tiles"]:
+        alone = tile["gflops"] / tile["peak_gflops"]
+        reached += alone >= asked
         shares = {
-            r["problem"]: r["gflops"] * r["ms"] / r["min_ms"] / r["best_peak_gflops"] for r in found
+            r["problem"]: r["gflops"] * r["ms"] / r["min_ms"] / r["best_peak_gflops"]
+            for r in calls.get(tile["layer"], [])
+            if r["best_peak_gflops"]
         }
-        reached += shares["conv2d.forward"] >= asked
         cells = (
             percent(shares.get(f"conv2d.{d}")) for d in ("forward", "input_grad", "weight_grad")
         )
-        body.append((found[0]["layer"], found[0]["shape"], *cells))
+        body.append((tile["layer"], tile["shape"], percent(alone), *cells))
     if not body:
         return "Not measured."
-    header = ("layer", "shape", "forward", "by input", "by weight")
-    return f"{table(header, body)}\n\nAt least {percent(asked)} forward: {reached} of {len(body)}."
+    header = ("layer", "shape", "alone", "forward", "by input", "by weight")
+    return f"{table(header, body)}\n\nAt least {percent(asked)} alone: {reached} of {len(body)}."
 
 
 # --------------------------------------------------------------------------- the whole
@@ -167,6 +171,7 @@ def text(result: dict[str, Any]) -> str:
     """What `pytest benchmarks` prints."""
     rows = [{**r, "layer": f"{r['problem']}  {r['layer']}"} for r in result["rows"]]
     parts = [rows_table(rows, markdown=False), CAPTION, ladder(result), *missing(result)]
+    parts += ["The pointwise tile, as a share of the measured multiply-adds:", tile_share(result)]
     if slow := too_slow(result):
         parts.append("WARNING: auto takes a rung although another is faster:\n" + "\n".join(slow))
     return "\n\n".join([*parts, machine_line(result)])
@@ -190,7 +195,7 @@ def markdown(result: dict[str, Any], picture: str, short: bool = False) -> str:
         "## Convolutions of MobileNetV2 by im2col (Cython) and directly (Numba)",
         over_numpy([r for r in mobile if r["op"] == "conv2d" and r["rung"] in im2col], least=1),
         "## The pointwise tile, as a share of the measured multiply-adds",
-        tile_share(result["rows"]),
+        tile_share(result),
         "## Where auto takes a rung although another is faster",
         "\n".join(f"- {line}" for line in too_slow(result)) or "Nowhere, by more than 10 %.",
         "## Not timed",

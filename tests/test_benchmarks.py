@@ -159,6 +159,12 @@ def result():
             "peak_gflops": 100.0, "versions": {"numpy": "2.4", "torch": None},
         },
         "mode": "quick",
+        "tiles": [
+            {
+                "layer": "mobilenet_v2.block12.expand", "shape": "96→576 1×1, 14×14",
+                "gflops": 95.0, "peak_gflops": 100.0,
+            },
+        ],
         "missing": {"numba.direct is not installed": ["conv2d.forward"]},
         "rows": [
             row("simd.pointwise", 0.22, auto=True),
@@ -200,10 +206,11 @@ def test_auto_is_blamed_for_a_slower_rung_only(result):
 def test_asked_figures(result):
     depthwise = report.over_numpy([r for r in result["rows"] if r["place"] == 1], least=5)
     assert depthwise.endswith("At least 5× NumPy: Cython on 1 of 1, Numba on 0 of 1.")
-    share = report.tile_share(result["rows"])
+    share = report.tile_share(result)
     assert "91 %" in share
-    assert share.endswith("At least 85 % forward: 1 of 1.")
-    assert report.tile_share(result["rows"][1:]) == "Not measured."
+    assert "95 %" in share
+    assert share.endswith("At least 85 % alone: 1 of 1.")
+    assert report.tile_share(result | {"tiles": []}) == "Not measured."
 
 
 def test_markdown_and_picture(result, tmp_path, capsys):

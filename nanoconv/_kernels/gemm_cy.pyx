@@ -334,6 +334,55 @@ def pointwise_weight_grad_f32_scratch(sizes, int threads):
     return gather_scratch(s) + sum_over_pixels_scratch(s.C, threads)
 
 
+# ------------------------------------------------------------------------------ packed once
+#
+# Where weights stay the same from call to call, packing them each time is half of a small layer.
+
+
+def packed_size(sizes):
+    """How many floats the weights (N, K) are when packed; sizes (N, K)."""
+    N, K = sizes
+    return whole_vectors(N) * K
+
+
+def pack_f32(float[::1] packed, const float[:, ::1] w, sizes):
+    """The panels of gemm.h for w (N, K); `packed` should begin a cache line."""
+    cdef Py_ssize_t N, K
+    N, K = sizes
+    if N * K:
+        pack_columns(&packed[0], &w[0, 0], K, N, K, 0, panel_count(N))
+
+
+def packed_matmul_f32(
+    float[:, ::1] c, const float[:, ::1] a, const float[::1] packed, const float[::1] bias, sizes,
+    int threads,
+):
+    """c[m, n] = bias[n] + Σ_k a[m, k]·w[n, k], for a w that `pack_f32` has packed.
+
+    layout   a (M, K), c (M, N); bias has N floats, rounded up to whole vectors; sizes (M, N, K)
+    loops    blocks of rows, shared by the threads → those of gemm.h
+    tile     that of gemm.h
+    why      nothing but tiles: what the machine can do, if the rows suffice
+    """
+    cdef Py_ssize_t M, N, K, r, parts
+    M, N, K = sizes
+    if M * N == 0:
+        return
+    cdef float *out = &c[0, 0]
+    cdef const float *rows = &a[0, 0]
+    cdef const float *panels = &packed[0]
+    cdef const float *start = &bias[0]
+    parts = threads * ceil_div(M, threads * ROW_BLOCK)
+    for r in prange(
+        parts, nogil=True, schedule="static", num_threads=threads,
+        use_threads_if=M * N * K > WORTH_THREADS,
+    ):
+        gemm(
+            out + r * M // parts * N, N, rows + r * M // parts * K, K, 1, panels, start,
+            (r + 1) * M // parts - r * M // parts, N, K, 0, panel_count(N),
+        )
+
+
 # ------------------------------------------------------------------------------ the limit
 
 

@@ -12,8 +12,9 @@ to Tensor as methods; one layer per file in the others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -39,7 +40,7 @@ def apply(op: Op, *inputs: Tensor | None, **attrs: Any) -> Any:
     with np.errstate(all="ignore"):  # 1/0 is inf and log(-1) is NaN, as in PyTorch
         result = op.forward(*(None if t is None else t._data for t in inputs), **attrs)
     array, extra = (result[0], result[1:]) if isinstance(result, tuple) else (result, ())
-    y = Tensor(array)
+    y = wrap(array)
     for t in inputs:  # a view shares its source's memory, and so its changes
         if t is not None and np.may_share_memory(y._data, t._data):
             y._storage = t._storage
@@ -56,21 +57,25 @@ def apply(op: Op, *inputs: Tensor | None, **attrs: Any) -> Any:
 
 def as_array(value: Any, dtype: Any = None) -> Array:
     """An ndarray of a supported dtype; Python floats (and lists of them) become float32."""
-    if isinstance(value, Tensor):
-        value = value._data
-    if isinstance(value, (np.ndarray, np.generic)):
-        array = np.asarray(value) if dtype is None else np.asarray(value).astype(dtype)
+    if isinstance(value, (bool, int, float)) and -1e38 < value < 1e38:
+        array = _converted(value, dtype)  # quickly: `errstate` takes longer than all the rest
     else:
-        try:
-            array = np.asarray(value, dtype)
-        except OverflowError as error:
-            raise ValueError(f"tensor: {error}") from None
-        if dtype is None and array.dtype == np.float64:
-            array = array.astype(np.float32)
+        with np.errstate(all="ignore"):  # 1e300 is inf in float32, as in PyTorch
+            array = _converted(value._data if isinstance(value, Tensor) else value, dtype)
     if array.dtype not in DTYPES or not array.dtype.isnative:
         names = ", ".join(d.name for d in DTYPES)
         raise TypeError(f"tensor: dtype {array.dtype} is not supported; expected one of {names}")
     return array
+
+
+def _converted(value: Any, dtype: Any) -> Array:
+    if isinstance(value, (np.ndarray, np.generic)):
+        return np.asarray(value) if dtype is None else np.asarray(value).astype(dtype)
+    try:
+        array = np.asarray(value, dtype)
+    except OverflowError as error:
+        raise ValueError(f"tensor: {error}") from None
+    return array.astype(np.float32) if dtype is None and array.dtype == np.float64 else array
 
 
 def _attached(*args: Any, **kwargs: Any) -> Tensor:
@@ -86,7 +91,8 @@ class Methods:
     __slots__ = ()
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _attached
     __truediv__ = __rtruediv__ = __pow__ = __rpow__ = __matmul__ = __rmatmul__ = _attached
-    __iadd__ = __isub__ = __imul__ = __itruediv__ = __neg__ = __abs__ = _attached
+    __iadd__ = __isub__ = __imul__ = __itruediv__ = __ipow__ = _attached
+    __iand__ = __ior__ = __ixor__ = __neg__ = __abs__ = _attached
     __lt__ = __le__ = __gt__ = __ge__ = __invert__ = __and__ = __or__ = __xor__ = _attached
     __eq__ = __ne__ = _attached  # type: ignore[assignment]
     __hash__ = object.__hash__  # a tensor is a dictionary key by identity
@@ -104,6 +110,8 @@ class Methods:
 class Tensor(Methods):
     """An n-dimensional array with a gradient; make one with `nc.tensor`, as in PyTorch.
 
+    `Tensor(data)` shares the memory of a Tensor, and copies anything else.
+
     >>> x = tensor([1.0, 2.0], requires_grad=True)
     >>> (x * x).sum().backward()
     >>> x.grad
@@ -113,14 +121,22 @@ class Tensor(Methods):
     __slots__ = ("__weakref__", "_data", "_node", "_requires_grad", "_storage", "grad")
     __array_ufunc__ = None  # ndarray + Tensor asks Tensor.__radd__
 
-    def __init__(self, data: Array, requires_grad: bool = False) -> None:
-        self._data: Array = data if isinstance(data, np.ndarray) else np.asarray(data)
-        self._node: Node | None = None
-        self._requires_grad = False
-        self._storage = Storage(self._data)
-        self.grad: Tensor | None = None
+    def __init__(self, data: Any, requires_grad: bool = False) -> None:
+        if isinstance(data, Tensor):
+            self._hold(data._data, data._storage)
+        else:  # a copy, which nobody else can change; a subclass hands over an array of its own
+            array = as_array(data)
+            array = np.array(array, order="K") if type(self) is Tensor else array
+            self._hold(array, Storage(array))
         if requires_grad:
             self.requires_grad = True
+
+    def _hold(self, array: Array, storage: Storage) -> None:
+        self._data: Array = array
+        self._storage = storage
+        self._node: Node | None = None
+        self._requires_grad = False
+        self.grad: Tensor | None = None
 
     # ---- what it is
 
@@ -246,15 +262,14 @@ class Tensor(Methods):
 
     def detach(self) -> Tensor:
         """The same array without its history; it shares memory."""
-        t = Tensor(self._data)
-        t._storage = self._storage
-        return t
+        return Tensor(self)
 
     def __reduce__(self) -> tuple:
         """Leaves can be copied and pickled, with their gradient; a history cannot."""
         if self._node is not None:
             raise RuntimeError("copy: an op computed this tensor; detach() it from its history")
-        return type(self), (self._data.copy("K"), self._requires_grad), (None, {"grad": self.grad})
+        args = (type(self), self._data.copy("K"), self._requires_grad)
+        return _restored, args, (None, {"grad": self.grad})
 
     # ---- gradients
 
@@ -289,7 +304,7 @@ class Tensor(Methods):
             np.copyto(total, grad, casting="no")
         else:
             np.add(self.grad._data, grad, out=total, casting="no")
-        self.grad = Tensor(total)
+        self.grad = wrap(total)
 
     def retain_grad(self) -> None:
         """Keep `.grad` of this tensor in backward() although it is not a leaf."""
@@ -300,28 +315,60 @@ class Tensor(Methods):
 
     # ---- changes in place, for leaves outside of the tape (an optimiser's step, an initialiser)
 
-    def _written(self, *sources: Tensor) -> Array:
+    def _written(self, *sources: Tensor, op: str = "in-place change") -> Array:
         """The array, about to be changed in place, to a value computed from `sources`."""
         if state.grad_enabled and any(t.requires_grad for t in (self, *sources)):
             raise RuntimeError(
                 "in-place change of or by a tensor that requires a gradient: use no_grad(), "
                 "or compute a new tensor"
             )
+        if not self._data.flags.writeable:
+            raise ValueError(
+                f"{op}: the tensor is read-only, as what expand() gives and what is made of a "
+                "read-only array; change a clone()"
+            )
         self._storage.version += 1
         return self._data
 
+    def _check_fits(self, other: Tensor, op: str) -> None:
+        """`other` broadcasts to the shape of this tensor, which is about to be changed by it."""
+        sizes = zip(reversed(other.shape), reversed(self.shape), strict=False)
+        if other.ndim > self.ndim or any(a not in (1, b) for a, b in sizes):
+            raise ValueError(
+                f"{op}: other has shape {list(other.shape)}, which does not broadcast to the "
+                f"shape {list(self.shape)} of the tensor that it changes"
+            )
+
+    def _become(self, new: Tensor) -> Tensor:
+        """Go on as `new`, which an op computed from this recorded tensor and recorded."""
+        assert self._node is not None
+        assert new._node is not None
+        if self._node.retained is not None:
+            new._node.retain(self)
+            self._node.retained = None
+        self._data, self._storage, self._node = new._data, new._storage, new._node
+        return self
+
+    def _assign(self, op: str, index: Any, value: Any) -> None:
+        value, parts = operand(value, self, op), plain_index(index, self.ndim)
+        target = self._data[parts.views]
+        self._written(value, op=op)
+        try:
+            target[parts.arrays or ...] = value._data
+        except ValueError as error:
+            raise ValueError(f"{op}: {error}") from None
+
     def __setitem__(self, index: Any, value: Any) -> None:
-        value, index = operand(value, self, "setitem"), plain_index(index)
-        self._written(value)[index] = value._data
+        self._assign("setitem", index, value)
 
     def copy_(self, src: Any) -> Tensor:
         """self ← src, broadcast."""
-        self[...] = src
+        self._assign("copy_", ..., src)
         return self
 
     def fill_(self, value: float) -> Tensor:
         """self ← value."""
-        self[...] = value
+        self._assign("fill_", ..., value)
         return self
 
     def zero_(self) -> Tensor:
@@ -331,16 +378,34 @@ class Tensor(Methods):
     def add_(self, other: Any, alpha: float = 1) -> Tensor:
         """self ← self + alpha·other."""
         other, scale = operand(other, self, "add_"), operand(alpha, self, "add_")
-        array = self._written(other)
-        array += other._data if alpha == 1 else scale._data * other._data
+        self._check_fits(other, "add_")
+        array = self._written(other, op="add_")
+        with np.errstate(all="ignore"):
+            array += other._data if alpha == 1 else scale._data * other._data
         return self
 
     def mul_(self, other: Any) -> Tensor:
         """self ← self · other."""
         other = operand(other, self, "mul_")
-        array = self._written(other)
-        array *= other._data
+        self._check_fits(other, "mul_")
+        array = self._written(other, op="mul_")
+        with np.errstate(all="ignore"):
+            array *= other._data
         return self
+
+
+def wrap(array: Any, requires_grad: bool = False) -> Tensor:
+    """A Tensor around an array of a supported dtype that nobody else has, as an op computes it."""
+    t = Tensor.__new__(Tensor)
+    array = array if isinstance(array, np.ndarray) else np.asarray(array)
+    t._hold(array, Storage(array))
+    if requires_grad:
+        t.requires_grad = True
+    return t
+
+
+def _restored(kind: type[Tensor], array: Array, requires_grad: bool) -> Tensor:
+    return kind(wrap(array), requires_grad)
 
 
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
@@ -348,7 +413,7 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
 
     Python floats become float32, Python integers int64; an ndarray keeps its dtype.
     """
-    return Tensor(np.array(as_array(data, dtype), order="K"), requires_grad)
+    return wrap(np.array(as_array(data, dtype), order="K"), requires_grad)
 
 
 def from_numpy(ndarray: Array) -> Tensor:
@@ -357,25 +422,61 @@ def from_numpy(ndarray: Array) -> Tensor:
         raise TypeError(f"from_numpy: expected an ndarray, got {type(ndarray).__name__}")
     if not ndarray.flags.aligned:  # a field of packed records, or bytes at an odd address
         raise ValueError("from_numpy: the array is not aligned in memory; tensor() copies it")
-    t = Tensor(as_array(ndarray))
+    t = wrap(as_array(ndarray))
     t._storage.escape()
     return t
 
 
-def plain_index(index: Any) -> tuple:
-    """An index as a tuple of integers, slices, None, ... and arrays that nobody else can change.
+class Index(NamedTuple):
+    """x[index] as x[views][arrays]: integers, slices and None first, then masks and positions.
 
-    It always has a `...`, with which NumPy makes a view even of a single element.
+    That is PyTorch's order. NumPy takes an integer beside an array for an array too, and so puts
+    the axes of x[0, :, [0, 1]] in another order.
     """
-    parts = tuple(_plain_part(k) for k in (index if isinstance(index, tuple) else (index,)))
-    return parts if any(k is ... for k in parts) else (*parts, ...)
+
+    views: tuple  # always with a `...`, with which NumPy makes a view even of a single element
+    arrays: tuple  # empty if there is no array
+
+
+def plain_index(index: Any, ndim: int) -> Index:
+    """The index of a tensor with `ndim` axes, with copies of its arrays: nobody can change them."""
+    parts = [_plain_part(k) for k in (index if isinstance(index, tuple) else (index,))]
+    if not any(isinstance(k, np.ndarray) for k in parts):
+        return Index(tuple(parts) if ... in parts else (*parts, ...), ())
+    used = sum(_axes_used(k) for k in parts)
+    views: list[Any] = []
+    arrays: list[Any] = []
+    for k in parts:
+        if isinstance(k, np.ndarray):
+            views += [slice(None)] * _axes_used(k)
+            arrays.append(k)
+        else:
+            views.append(k)
+            if k is ...:
+                arrays += [slice(None)] * (ndim - used)
+            elif not isinstance(k, int):
+                arrays.append(slice(None))
+    return Index(tuple(views) if ... in views else (*views, ...), tuple(arrays))
+
+
+def _axes_used(k: Any) -> int:
+    if isinstance(k, np.ndarray):
+        return k.ndim if k.dtype.kind == "b" else 1
+    return 0 if k is None or k is ... else 1
 
 
 def _plain_part(k: Any) -> Any:
-    if not isinstance(k, (Tensor, np.ndarray, list)):
+    if k is None or k is ... or isinstance(k, slice):
         return k
+    if not isinstance(k, bool) and hasattr(k, "__index__") and not hasattr(k, "__array__"):
+        return operator.index(k)
+    if not isinstance(k, (bool, Sequence)) and not hasattr(k, "__array__"):
+        raise IndexError(
+            "index: only integers, slices, None, ..., masks and positions are valid indices, "
+            f"got {type(k).__name__}"
+        )
     array = np.array(k._data if isinstance(k, Tensor) else k)
-    if isinstance(k, list) and array.size == 0:
+    if array.size == 0 and isinstance(k, Sequence):
         array = array.astype(np.int64)
     if array.dtype.kind not in "bi":
         raise TypeError(
@@ -397,7 +498,7 @@ def operand(value: Any, like: Tensor, name: str) -> Tensor:
                 f"{name}: the {type(value).__name__} {value} does not fit a {like.dtype} tensor; "
                 "convert it first, for example with .float()"
             )
-        return Tensor(as_array(value, like.dtype))
+        return wrap(as_array(value, like.dtype))
     elif isinstance(value, (np.ndarray, list, tuple)):
         other = tensor(value)  # a copy: nobody else can change what the tape may hold
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import operator
+import warnings
 
 import numpy as np
 import pytest
@@ -223,8 +224,36 @@ def test_integers():
     assert (x @ x).item() == 62
     with pytest.raises(TypeError, match="div: input is int64, expected float32 or float64"):
         x / 2
-    with pytest.raises(ValueError, match="negative integer powers"):
-        x**-1
+    for power in (lambda: x**-1, lambda: 2**x, lambda: x.pow(nc.tensor([1, -1, 0]))):
+        with pytest.raises(ValueError, match=r"pow: .* negative integer powers of int64 .*float"):
+            power()
+    with pytest.raises(ValueError, match=r"pow: .* negative integer powers"):
+        x **= -1
+    with pytest.raises(TypeError, match="div: input is int64, expected float32 or float64"):
+        x /= 2
+
+
+def test_masks_are_no_numbers():
+    mask = nc.tensor([True, False])
+    for call, name in (
+        (lambda: -mask, "neg"),
+        (lambda: mask - mask, "sub"),
+        (lambda: operator.isub(mask, True), "sub"),
+    ):
+        with pytest.raises(TypeError, match=rf"{name}: input is bool, expected .*logical_"):
+            call()
+
+
+def test_a_number_too_large_for_the_dtype_is_infinite():
+    x = nc.tensor([1.0, -2.0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert (x * 1e300).tolist() == (x / 1e-300).tolist() == [np.inf, -np.inf]
+        assert (x.add_(-1e300).tolist(), nc.tensor(1e300).item()) == ([-np.inf] * 2, np.inf)
+        assert nc.tensor(np.array([1e300, -1e300]), dtype="float32").tolist() == [np.inf, -np.inf]
+        x = nc.tensor([3e38])
+        x.mul_(3).add_(nc.tensor([3e38]), alpha=3)
+        assert x.item() == np.inf
 
 
 @pytest.mark.parametrize("name", ["exp", "sqrt", "neg", "abs", "clamp", "matmul", "add"])
@@ -311,11 +340,12 @@ def test_augmented_assignment_without_recording_changes_the_tensor():
     assert (p.item(), p.is_leaf, p.requires_grad) == (0.5, True, True)
 
 
-def test_augmented_assignment_of_a_recorded_tensor_is_a_new_tensor():
+def test_augmented_assignment_of_a_recorded_tensor():
     x = nc.tensor([1.0, 2.0], requires_grad=True)
-    y = before = x * x
+    y = x * x
+    view, detached = y[:1], y.detach()
     y += x
-    assert before.tolist() == [1, 4]
+    assert (y.tolist(), view.tolist(), detached.tolist()) == ([2, 6], [1], [1, 4])
     total = 0
     for value in (y, x):
         total += value.sum()

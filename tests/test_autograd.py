@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import operator
 import pickle
 import subprocess
 import sys
@@ -482,6 +483,37 @@ def test_an_array_that_meets_a_tensor_is_copied():
     assert x.grad.tolist() == [3, 4]
 
 
+def test_an_array_given_to_the_constructor_is_copied():
+    t, array = leaf(1.0, 2.0), np.float32([3, 4])
+    x = nc.Tensor(array)
+    y = (x * t).sum()
+    array[:] = 5
+    y.backward()
+    assert (t.grad.tolist(), x.tolist()) == ([3, 4], [3, 4])
+
+
+def test_the_constructor_checks_what_it_gets():
+    assert nc.Tensor([1.5, 2.5]).dtype == np.float32
+    assert nc.Tensor(np.ones(2), requires_grad=True).requires_grad
+    for data in (np.ones(2, np.float16), np.ones(2, ">f4"), ["a"]):
+        with pytest.raises(TypeError, match="is not supported; expected one of float32"):
+            nc.Tensor(data)
+    with pytest.raises(TypeError, match="expected a floating tensor, got int64"):
+        nc.Tensor([1], requires_grad=True)
+
+
+@pytest.mark.parametrize("kind", [nc.Tensor, nc.nn.Parameter])
+def test_a_tensor_made_from_a_tensor_shares_its_memory_and_changes(kind):
+    t, c = leaf(1.0, 2.0), nc.tensor([3.0, 4.0])
+    twin = kind(c)
+    y = (t * c).sum()
+    with nc.no_grad():
+        twin.fill_(5)
+    assert c.tolist() == [5, 5]
+    with pytest.raises(RuntimeError, match=CHANGED):
+        y.backward()
+
+
 def test_an_index_is_copied():
     x, positions = leaf(1.0, 2.0, 3.0), nc.tensor([0, 0])
     y = x[positions]
@@ -565,6 +597,47 @@ def test_replaced_data_leaves_the_tape_alone():
         x.data = [1, 2]
 
 
+IN_PLACE = {
+    "+=": operator.iadd,
+    "-=": operator.isub,
+    "*=": operator.imul,
+    "/=": operator.itruediv,
+    "**=": operator.ipow,
+}
+
+
+@pytest.mark.parametrize("assign", IN_PLACE.values(), ids=IN_PLACE)
+def test_augmented_assignment_reaches_every_name(assign):
+    """A tensor that is recorded already goes on as the new value, under all names that it has."""
+    results = []
+    for library in (nc, torch):
+        x = library.tensor([1.5, 2.0], requires_grad=True)
+        w = library.tensor([0.5, 3.0], requires_grad=True)
+        plain = alias = library.tensor([1.0, 2.0])
+        plain = assign(plain, library.tensor([3.0, 4.0]))
+        y = other = x + 1  # an addition keeps no values
+        if library is nc:
+            y.retain_grad()
+        y = assign(y, w)
+        assert alias is plain
+        assert other is y
+        (other * library.tensor([1.0, 10.0])).sum().backward()
+        results.append([t.detach().numpy() for t in (alias, other, x.grad, w.grad)])
+        if library is nc:
+            assert other.grad.tolist() == [1, 10]
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+def test_augmented_assignment_of_masks_reaches_every_name():
+    mask = alias = nc.tensor([True, True, False])
+    mask &= nc.tensor([True, False, True])
+    mask |= nc.tensor([False, False, True])
+    mask ^= True
+    assert alias is mask
+    assert alias.tolist() == [False, True, False]
+
+
 def test_changes_that_would_lose_a_gradient_are_refused():
     x, c = leaf(1.0, 2.0), nc.zeros(2)
     for change in (
@@ -579,6 +652,9 @@ def test_changes_that_would_lose_a_gradient_are_refused():
     ):
         with pytest.raises(RuntimeError, match="in-place change of or by a tensor that requires"):
             change()
+    for assign in IN_PLACE.values():
+        with pytest.raises(RuntimeError, match="in-place change of or by a tensor that requires"):
+            assign(c, x)
     assert (x.tolist(), c.tolist()) == ([1, 2], [0, 0])
     with nc.no_grad():
         c.copy_(x)
@@ -604,6 +680,28 @@ def test_in_place_arguments():
         x[5] = 1.0
     x[nc.tensor([True, False])] = 3
     assert x.add_(1, alpha=2).tolist() == [5, 2]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x.add_(nc.ones(2, 3)), r"add_: other has shape \[2, 3\], .* shape \[3\] of the"),
+        (lambda x: x.mul_(nc.ones(1, 3)), r"mul_: other has shape \[1, 3\]"),
+        (lambda x: x.add_(nc.ones(2)), r"add_: other has shape \[2\]"),
+        (lambda x: operator.iadd(x, nc.ones(2, 3)), r"add: other has shape \[2, 3\]"),
+        (lambda x: operator.ipow(x, nc.ones(2, 3)), r"pow: other has shape \[2, 3\]"),
+        (lambda x: x.copy_(nc.ones(2, 3)), r"copy_: .* from shape \(2,3\) into shape \(3,\)"),
+        (lambda x: x.__setitem__([0, 1], nc.ones(3)), r"setitem: .* of shape \(3,\)"),
+        (lambda x: x.expand(2, 3).add_(1), r"add_: the tensor is read-only, as what expand\(\)"),
+        (lambda x: operator.imul(x.expand(2, 3), 2), "mul: the tensor is read-only"),
+        (lambda x: x.expand(2, 3).zero_(), "fill_: the tensor is read-only"),
+    ],
+)
+def test_in_place_shapes(change, message):
+    x = nc.ones(3)
+    with pytest.raises(ValueError, match=message):
+        change(x)
+    assert x.tolist() == [1, 1, 1]
 
 
 # --------------------------------------------------------------------------- copies, observers

@@ -83,13 +83,45 @@ def pieces(shape):
 
 
 def indices(shape):
-    """Slices, integers, None and ...; or integer arrays; or a mask; or a slice and a list."""
+    """Slices, integers, None and ...; or integer arrays; or a mask; or all of them together."""
     basic = hnp.basic_indices(shape, allow_newaxis=True).filter(forward_slices)
     arrays = hnp.integer_array_indices(shape, result_shape=hnp.array_shapes(max_dims=2, max_side=3))
     masks = hnp.arrays(bool, shape)
-    lists = st.lists(st.integers(-shape[-1], shape[-1] - 1), min_size=1, max_size=6)
-    mixed = lists.map(lambda positions: (..., positions))
-    return st.one_of(basic, arrays, masks, mixed).map(lambda index: {"index": index})
+    return st.one_of(basic, arrays, masks, mixed(shape)).map(lambda index: {"index": index})
+
+
+@st.composite
+def mixed(draw, shape):
+    """Each axis by an integer, a slice or an array, masks over one axis or two, None and `...`."""
+    length, index, left = draw(st.integers(1, 3)), [], list(shape)  # arrays must broadcast
+    while left:
+        n = left.pop(0)
+        kinds = ["integer", "slice", "all", "list", "array"]
+        kinds += ["mask"] * (n >= length) + ["mask of two"] * bool(left and n * left[0] >= length)
+        kind = draw(st.sampled_from(kinds))
+        position = st.integers(-n, n - 1)
+        if kind == "integer":
+            index.append(draw(position))
+        elif kind == "slice":
+            index.append(draw(st.slices(n).filter(lambda k: k.step is None or k.step > 0)))
+        elif kind == "all":
+            index.append(slice(None))
+        elif kind == "list":
+            index.append(draw(st.lists(position, min_size=length, max_size=length)))
+        elif kind == "array":
+            sides = draw(st.sampled_from([(length,), (1,), (), (2, 1), (2, length)]))
+            index.append(draw(hnp.arrays(np.int64, sides, elements=position)))
+        else:
+            sides = (n, left.pop(0)) if kind == "mask of two" else (n,)
+            chosen = draw(st.permutations(range(math.prod(sides))))[:length]
+            index.append(np.isin(np.arange(math.prod(sides)), chosen).reshape(sides))
+    a = draw(st.integers(0, len(index)))
+    b = draw(st.integers(a, len(index)))
+    if draw(st.booleans()) and all(isinstance(k, slice) for k in index[a:b]):
+        index[a:b] = [...]
+    for _ in range(draw(st.integers(0, 2))):
+        index.insert(draw(st.integers(0, len(index))), draw(st.sampled_from([None, True])))
+    return tuple(index)
 
 
 def forward_slices(index):
@@ -196,6 +228,56 @@ CASES = [
 @given(data=st.data())
 def test_equals_pytorch(case, data):
     check(case, data)
+
+
+@given(drawn=shapes_with(indices, least=1), seed=st.integers(0, 99))
+def test_assignment_equals_pytorch(drawn, seed):
+    """In the order of the axes too: the value has the shape of what the index takes."""
+    shape, index = drawn[0]["x"], drawn[1]["index"]
+    x = np.random.default_rng(seed).standard_normal(shape)
+    ours, theirs = nc.tensor(x), torch.tensor(x)
+    places = torch.arange(x.size).reshape(shape)[torch_index(index)]
+    value = np.arange(1000.0, 1000 + places.numel()).reshape(places.shape)
+    if places.unique().numel() < places.numel():
+        value[...] = 7.0  # which of several values stays is not defined
+    ours[index] = value
+    theirs[torch_index(index)] = torch.tensor(value)
+    np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        (0, slice(None), [0, 1]),
+        (slice(None), 0, [0, 1]),
+        ([0, 1], slice(None), 0),
+        ([0, 1], 0, [0, 1]),
+        (0, None, [0, 1]),
+        (np.int64(0), slice(None), np.array([[0, 1]])),
+        (0, slice(None), np.array([True, False, True, False])),
+        (0, ..., [0, 1]),
+        (slice(None), [0, 1], ..., [0, 1]),
+        (0, True, slice(None), [0, 1]),
+        (0, slice(None), (0, 1)),
+        (0, slice(None), []),
+        (0, np.eye(3, 4) > 0),
+    ],
+    ids=str,
+)
+def test_integers_beside_arrays_go_first(index):
+    """NumPy would take the integer for an array too, and put the axes in another order."""
+    x = np.arange(24.0).reshape(2, 3, 4)
+    ours, theirs = nc.tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
+    y, expected = ours[index], theirs[torch_index(index)]
+    assert y.tolist() == expected.tolist()
+    weights = np.arange(1.0, 1 + y.numel()).reshape(y.shape)
+    y.backward(weights)
+    expected.backward(torch.tensor(weights))
+    assert ours.grad.tolist() == theirs.grad.tolist()
+    with nc.no_grad(), torch.no_grad():
+        ours[index] = -weights
+        theirs[torch_index(index)] = torch.tensor(-weights)
+    assert ours.tolist() == theirs.tolist()
 
 
 # --------------------------------------------------------------------------- views and copies

@@ -55,6 +55,22 @@ def floating(op: str, input: Tensor) -> Tensor:
     return input
 
 
+def number(op: str, input: Tensor) -> Tensor:
+    """`input` if it is a tensor of numbers, not a mask."""
+    if isinstance(input, Tensor) and input.dtype == np.bool_:
+        raise TypeError(f"{op}: input is bool, expected numbers; masks have logical_not and _xor")
+    return input
+
+
+def exponent_fits(input: Tensor, exponent: Tensor) -> None:
+    """Integers have no negative powers: 2⁻¹ is not an integer."""
+    if input.dtype.kind in "iu" and (exponent._data < 0).any():
+        raise ValueError(
+            "pow: exponent is negative somewhere, and negative integer powers of "
+            f"{input.dtype} numbers are not integers; use .float()"
+        )
+
+
 def check_mask(op: str, name: str, mask: Tensor) -> None:
     """`mask` is a bool tensor."""
     if not isinstance(mask, Tensor) or mask.dtype != np.bool_:
@@ -96,13 +112,13 @@ def add(input: Operand, other: Operand, *, alpha: float = 1) -> Tensor:
 def sub(input: Operand, other: Operand, *, alpha: float = 1) -> Tensor:
     """input − alpha·other."""
     a, b = meet("sub", input, other)
-    return apply(SUB, a, b if alpha == 1 else mul(b, alpha))
+    return apply(SUB, number("sub", a), b if alpha == 1 else mul(b, alpha))
 
 
 @method
 def neg(input: Tensor) -> Tensor:
     """−input."""
-    return apply(NEG, input)
+    return apply(NEG, number("neg", input))
 
 
 @method
@@ -121,7 +137,9 @@ def div(input: Operand, other: Operand) -> Tensor:
 @method
 def pow(input: Operand, exponent: Operand) -> Tensor:
     """input to the power `exponent`; 0⁰ = 1."""
-    return apply(POW, *meet("pow", input, exponent))
+    a, b = meet("pow", input, exponent)
+    exponent_fits(a, b)
+    return apply(POW, a, b)
 
 
 # --------------------------------------------------------------------------- functions of a number
@@ -360,16 +378,21 @@ def _reflected(function: Callable) -> Callable:
     return lambda self, other: function(other, self)
 
 
-def _in_place(function: Callable, ufunc: Callable) -> Callable:
-    """x += y changes x where nothing is recorded; a recorded x becomes the new tensor x + y."""
+def _in_place(function: Callable, ufunc: Callable, check: Callable) -> Callable:
+    """x += y changes x, where nothing is recorded. A recorded x goes on as the tensor x + y.
+
+    Both show under every name of x; views of the old values, which the tape may need, keep those.
+    Where only y is recorded, or x is a leaf that requires a gradient, it is an error.
+    """
 
     def assign(self: Tensor, other: Operand) -> Tensor:
         other = operand(other, self, function.__name__)
-        recorded = is_grad_enabled() and (self.requires_grad or other.requires_grad)
-        if recorded and not (self.is_leaf and self.requires_grad):
-            return function(self, other)
+        self._check_fits(other, function.__name__)
+        if is_grad_enabled() and not self.is_leaf:
+            return self._become(function(self, other))
+        check(self, other)
         with np.errstate(all="ignore"):
-            ufunc(self._data, other._data, out=self._written(other))
+            ufunc(self._data, other._data, out=self._written(other, op=function.__name__))
         return self
 
     return assign
@@ -382,8 +405,6 @@ def _unless_foreign(compare: Callable) -> Callable:
 
 
 OPERATORS: dict[str, Callable] = {
-    "__pow__": pow,
-    "__rpow__": _reflected(pow),
     "__matmul__": matmul,
     "__rmatmul__": _reflected(matmul),
     "__neg__": neg,
@@ -394,20 +415,22 @@ OPERATORS: dict[str, Callable] = {
     "__le__": le,
     "__gt__": gt,
     "__ge__": ge,
-    "__and__": logical_and,
-    "__or__": logical_or,
-    "__xor__": logical_xor,
     "__invert__": logical_not,
     "where": lambda self, condition, other: where(condition, self, other),
 }
-for _name, _function, _ufunc in (
-    ("add", add, np.add),
-    ("sub", sub, np.subtract),
-    ("mul", mul, np.multiply),
-    ("truediv", div, np.divide),
+for _name, _function, _ufunc, _check in (
+    ("add", add, np.add, lambda x, y: None),
+    ("sub", sub, np.subtract, lambda x, y: number("sub", x)),
+    ("mul", mul, np.multiply, lambda x, y: None),
+    ("truediv", div, np.divide, lambda x, y: floating("div", x)),
+    ("pow", pow, np.power, exponent_fits),
+    ("and", logical_and, np.logical_and, lambda x, y: check_mask("logical_and", "input", x)),
+    ("or", logical_or, np.logical_or, lambda x, y: check_mask("logical_or", "input", x)),
+    ("xor", logical_xor, np.logical_xor, lambda x, y: check_mask("logical_xor", "input", x)),
 ):
     OPERATORS[f"__{_name}__"] = _function
-    OPERATORS[f"__r{_name}__"] = _reflected(_function)
-    OPERATORS[f"__i{_name}__"] = _in_place(_function, _ufunc)
+    OPERATORS[f"__i{_name}__"] = _in_place(_function, _ufunc, _check)
+for _name in ("add", "sub", "mul", "truediv", "pow"):
+    OPERATORS[f"__r{_name}__"] = _reflected(OPERATORS[f"__{_name}__"])
 for _name, _operator in OPERATORS.items():
     setattr(Tensor, _name, _operator)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..config import generator
-from ..tensor import Array, Tensor, as_array
+from ..tensor import Array, Tensor, as_array, wrap
 from .shaping import integers
 
 
@@ -19,7 +19,7 @@ def _sizes(op: str, size: tuple) -> tuple[int, ...]:
 
 
 def _new(array: Array, dtype: Any, requires_grad: bool) -> Tensor:
-    return Tensor(as_array(array, dtype), requires_grad)
+    return wrap(as_array(array, dtype), requires_grad)
 
 
 def _floating(op: str, dtype: Any) -> Any:

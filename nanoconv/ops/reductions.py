@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..dispatch import Op
-from ..tensor import Array, Tensor, apply, method
+from ..tensor import Array, Tensor, apply, method, wrap
 from .arithmetic import floating, maximum, minimum
 from .shaping import axes, axis
 
@@ -226,10 +226,10 @@ def _max_or_min(
         return apply(op, input)
     k = axis(op.name, dim, input.ndim)
     if input.ndim == 0:  # a scalar is its own extreme, at index 0
-        return Extremes(apply(op, input), Tensor(np.zeros((), np.int64)))
+        return Extremes(apply(op, input), wrap(np.zeros((), np.int64)))
     _not_empty(op.name, input, (k,))
     values, index = apply(along, input, dim=k, keepdim=keepdim)
-    return Extremes(values, Tensor(index.copy()))  # the tape needs its index unchanged
+    return Extremes(values, wrap(index.copy()))  # the tape needs its index unchanged
 
 
 @method

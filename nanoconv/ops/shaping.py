@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..dispatch import Op, is_channels_last, nchw, nhwc
-from ..tensor import DTYPES, Tensor, apply, method, operand, plain_index
+from ..tensor import DTYPES, Index, Tensor, apply, method, operand, plain_index
 
 Array = np.ndarray
 contiguous_format, channels_last = "contiguous", "channels_last"  # for `memory_format`
@@ -303,22 +303,28 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 # --------------------------------------------------------------------------- taking and padding
 
 
-def _put_back(dy: Array, y: None, x: Array, index: tuple) -> Array:
+def _take(x: Array, index: Index) -> Array:
+    y = x[index.views]
+    return y[index.arrays] if index.arrays else y
+
+
+def _put_back(dy: Array, y: None, x: Array, index: Index) -> Array:
     dx = np.zeros_like(dy, shape=x.shape)
-    if any(isinstance(k, np.ndarray) and k.dtype.kind != "b" for k in index):
-        np.add.at(dx, index, dy)  # an element that was taken twice gets both gradients
+    taken = dx[index.views]
+    if any(isinstance(k, np.ndarray) and k.dtype.kind != "b" for k in index.arrays):
+        np.add.at(taken, index.arrays, dy)  # an element that was taken twice gets both gradients
     else:
-        dx[index] = dy
+        taken[index.arrays or ...] = dy
     return dx
 
 
-GETITEM = Op("getitem", lambda x, index: x[index], _put_back, keeps="")
+GETITEM = Op("getitem", _take, _put_back, keeps="")
 
 
 @method
 def __getitem__(input: Tensor, index: Any) -> Tensor:  # noqa: N807 (attached to Tensor)
     """input[index]: a view by integers, slices, None, ...; a copy by masks and integer arrays."""
-    return apply(GETITEM, input, index=plain_index(index))
+    return apply(GETITEM, input, index=plain_index(index, input.ndim))
 
 
 def _pad(x: Array, widths: Any, value: Any) -> Array:

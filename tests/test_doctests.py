@@ -1,27 +1,67 @@
-"""The examples in the docstrings are run, and every lesson opens with one."""
+"""The examples in the docstrings and in README.md are run, and every lesson opens with one."""
 
 import doctest
 import importlib
 import pkgutil
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+from interpreter import run_python
 
 import nanoconv as nc
 from nanoconv import ops
 
-OPS = [f"ops.{info.name}" for info in pkgutil.iter_modules(ops.__path__)]
+ROOT = Path(nc.__file__).parent
+README = Path(__file__).parent.parent / "README.md"
 NO_LESSONS = ("checks", "geometry", "arithmetic", "creation", "reductions", "shaping")
-LESSONS = [name for name in OPS if not name.endswith(NO_LESSONS)]
+LESSONS = [
+    f"nanoconv.ops.{info.name}"
+    for info in pkgutil.iter_modules(ops.__path__)
+    if info.name not in NO_LESSONS
+]
 
 
-@pytest.mark.parametrize("name", [*OPS, "tensor", "config", "gradcheck", "dispatch"])
-def test_examples(name):
-    module = importlib.import_module(f"nanoconv.{name}")
-    assert doctest.testmod(module, extraglobs={"nc": nc, "np": np}).failed == 0
+def with_examples():
+    """The names of all modules whose text holds an example."""
+    for path in sorted(ROOT.rglob("*.py")):
+        if ">>> " in path.read_text(encoding="utf-8"):
+            parts = path.relative_to(ROOT.parent).with_suffix("").parts
+            yield ".".join(part for part in parts if part != "__init__")
+
+
+@pytest.mark.parametrize("name", list(with_examples()))
+def test_examples(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where they save files
+    module = importlib.import_module(name)
+    failed, attempted = doctest.testmod(module, extraglobs={"nc": nc, "np": np})
+    assert failed == 0
+    assert attempted > 0
 
 
 @pytest.mark.parametrize("name", LESSONS)
 def test_every_lesson_opens_with_an_example(name):
-    module = importlib.import_module(f"nanoconv.{name}")
+    module = importlib.import_module(name)
     assert doctest.DocTestParser().get_examples(module.__doc__ or "")
+
+
+@pytest.mark.skipif(not README.exists(), reason="needs the source tree")
+def test_the_readme_runs(tmp_path):
+    """Its Python blocks, one after the other in a process of their own."""
+    blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.M | re.S)
+    assert len(blocks) == 2
+    training, choosing = blocks
+    result = run_python(
+        f"import os; os.chdir({str(tmp_path)!r})\n"
+        + training
+        + "from nanoconv import from_numpy; x = from_numpy(test.images[:2])\n"
+        + choosing,
+        NANOCONV_NUM_THREADS="1",
+    )
+    assert result.returncode == 0, result.stderr
+    line = re.search(r"^10  loss \d\.\d{3}  test accuracy (\d+\.\d)%$", result.stdout, re.M)
+    assert float(line[1]) > 95
+    assert "cython.im2col" in result.stdout  # what show_config says at the end
+    state = nc.load(tmp_path / "digits.safetensors")
+    assert state["9.weight"].shape == (10, 64)

@@ -83,14 +83,16 @@ def train_all(seed: int, epochs: int) -> list[demo.Result]:
 
     def show(task: TaskID, epoch: Epoch) -> None:
         note = f"epoch {epoch.number}, test accuracy {epoch.test_accuracy:.1%}"
-        bars.update(task, completed=epoch.number, note=note)
+        bars.update(task, note=note)
 
     results = []
     with bars:
-        tasks = {net: bars.add_task(net, start=False, total=epochs, note="") for net in BLOCKS}
+        total = demo.batches(epochs)
+        tasks = {net: bars.add_task(net, start=False, total=total, note="") for net in BLOCKS}
         for net, task in tasks.items():
             bars.start_task(task)
-            results.append(demo.train_net(net, seed, epochs, functools.partial(show, task)))
+            on_epoch, on_batch = (functools.partial(f, task) for f in (show, bars.advance))
+            results.append(demo.train_net(net, seed, epochs, on_epoch, on_batch))
             if not console.is_terminal:
                 accuracy = f"{results[-1].accuracy:.1%}"
                 print(f"trained {net}: test accuracy {accuracy}", file=sys.stderr, flush=True)

@@ -55,8 +55,12 @@ def train_net(
     seed: int = 0,
     epochs: int = EPOCHS,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    on_batch: Callable[[], None] = lambda: None,
 ) -> Result:
-    """Train the net of this name; the same seed gives the same bits."""
+    """Train the net of this name; the same seed gives the same bits.
+
+    `on_epoch` and `on_batch` are called after each of `epochs` and of `batches(epochs)`.
+    """
     train, test = digits.load()
     config.manual_seed(seed)
     model = digit_net(net)
@@ -69,11 +73,17 @@ def train_net(
         epochs=epochs,
         batch_size=BATCH,
         seed=seed,
-        schedule=CosineAnnealingLR(optimizer, epochs * math.ceil(len(train) / BATCH)),
+        schedule=CosineAnnealingLR(optimizer, batches(epochs)),
         augment=recut,
+        on_batch=on_batch,
         on_epoch=on_epoch,
     )
     return Result(net, model, summary(model, INPUT_SHAPE), history)
+
+
+def batches(epochs: int) -> int:
+    """How many batches a net is trained with."""
+    return epochs * math.ceil(len(digits.load()[0]) / BATCH)
 
 
 def best(results: Sequence[Result]) -> Result:

@@ -142,6 +142,28 @@ def test_demo_as_json(tmp_path) -> None:
     assert all(Path(file).exists() for file in report["files"])
 
 
+def test_the_bars_move_with_every_batch_and_fill(monkeypatch) -> None:
+    from nanoconv import cli
+
+    train, test = demo.digits.load()
+    monkeypatch.setattr(demo.digits, "load", lambda: (train[:64], test[:20]))
+    moves, notes = [], []
+
+    class Bars(cli.Progress):
+        def advance(self, task, advance=1):
+            super().advance(task, advance)
+            moves.append(self.tasks[task].percentage)
+
+        def update(self, task, **fields):
+            super().update(task, **fields)
+            notes.append((task, fields["note"].partition(",")[0]))
+
+    monkeypatch.setattr(cli, "Progress", Bars)
+    results = cli.train_all(seed=0, epochs=2)
+    assert moves == [25, 50, 75, 100] * len(results)
+    assert notes == [(k, f"epoch {n}") for k in range(len(results)) for n in (1, 2)]
+
+
 def test_demo_without_matplotlib_says_how_to_get_it(tmp_path) -> None:
     code = FEW + "demo.plots.available = lambda: False; cli.main()"
     result = run("demo", "--epochs", 1, "--output", tmp_path, code=code)

@@ -88,6 +88,22 @@ ERRORS = [
     (lambda: F.adaptive_avg_pool2d(X, -1), "adaptive_avg_pool2d: output_size=.*-1"),
     (lambda: F.adaptive_avg_pool2d(X, (1, 2, 3)), r"output_size=\(1, 2, 3\)"),
     (lambda: F.batch_norm(X, ones(4), ones(4), eps=-1.0), "batch_norm: eps=-1.0 must not be negat"),
+    (lambda: F.conv2d(X, ones(2, 4, 1, 1), padding=1.0), "conv2d: padding=1.0, expected"),
+    (lambda: F.conv2d(X, ones(2, 4, 1, 1), padding=(1.0, 1)), r"padding=\(1.0, 1\), expected"),
+    (lambda: F.conv2d(X, ones(2, 4, 1, 1), padding=np.ones(2, int)), "padding=array.*, expected"),
+    (lambda: F.conv2d(X, ones(2, 4, 1, 1), padding={1}), r"padding=\{1\}, expected"),
+    (lambda: F.conv2d(X, ones(2, 4, 1, 1), padding=None), "padding=None, expected"),
+    # outputs that no memory could hold
+    (
+        lambda: F.conv2d(X, ones(2, 4, 1, 1), padding=2**30),
+        r"conv2d: with padding=.* at most 2\*\*40",
+    ),
+    (lambda: F.conv2d(X, ones(2, 4, 1, 1), padding=2**20), r"output has shape \[1, 2, 2097157, 20"),
+    (lambda: F.depthwise_conv2d(X, ones(4, 1, 1, 1), padding=2**20), "depthwise_conv2d: with padd"),
+    (lambda: F.im2col(X, 1, padding=2**20), r"im2col: with padding=.* at most 2\*\*40"),
+    (lambda: F.adaptive_avg_pool2d(X, 2**20), r"adaptive_avg_pool2d: with output_size=\(1048576, "),
+    (lambda: F.avg_pool2d(ones(1).expand(1, 1, 2**21, 2**20), 1), "avg_pool2d: with kernel_size="),
+    (lambda: F.max_pool2d(ones(1).expand(1, 1, 2**21, 2**20), 1), "max_pool2d: with kernel_size="),
     # images without pixels
     (lambda: F.conv2d(ones(1, 4, 0, 5), ones(2, 4, 1, 1)), "does not fit .* height 0"),
     (lambda: F.conv2d(ones(1, 4, 0, 5), ones(2, 4, 1, 1), padding=1), "does not fit .* height 0"),
@@ -103,6 +119,20 @@ ERRORS = [
 def test_clear_error(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_an_equal_argument_of_another_type_is_no_other_argument():
+    """1 == 1.0 == True, and what is right does not depend on which of them came first."""
+    w = ones(2, 4, 3, 3)
+    for value in (1, (1, 1), [1, 1], True, np.int64(1), np.array(1), (np.int8(1), True)):
+        for name in ("padding", "stride", "dilation"):
+            y = F.conv2d(X, w, **{name: value})
+            assert y.shape == F.conv2d(X, w, **{name: 1}).shape
+            for wrong in (1.0, (1.0, 1.0), [1, 1.0], np.ones(2, int), "1"):
+                with pytest.raises(ValueError, match=f"conv2d: {name}=.*, expected"):
+                    F.conv2d(X, w, **{name: wrong})
+    geo = conv2d.conv2d_shape(X.shape, w.shape, True, (True, True), True, 1)
+    assert {type(size) for size in (*geo.sizes, geo.pb, geo.pr)} == {int}
 
 
 # --------------------------------------------------------------------------- wrong types

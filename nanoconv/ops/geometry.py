@@ -22,22 +22,32 @@ import numpy as np
 
 Array = np.ndarray
 LARGEST = 2**31 - 1  # sizes, strides and paddings beyond this are mistakes, and would overflow C
+MOST_OUTPUTS = 2**40  # elements; more are a mistake too: no memory holds 4 TiB, and C counts bytes
+
+
+def integers(value: Any, least: int) -> tuple[int, ...]:
+    """An integer or a sequence of them as a tuple; () if one is none, or not least … LARGEST."""
+    found = []
+    for k in value if isinstance(value, (tuple, list)) else (value,):
+        if type(k) is not int:  # True and NumPy's integers
+            try:
+                k = int(operator.index(k))
+            except TypeError:
+                return ()
+        if not least <= k <= LARGEST:
+            return ()
+        found.append(k)
+    return tuple(found)
 
 
 def pair(op: str, name: str, value: Any, least: int) -> tuple[int, int]:
     """An int or a pair of ints as a pair (vertical, horizontal), each at least `least`."""
-    values = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    try:
-        both = tuple(operator.index(k) for k in values)
-    except TypeError:
-        both = ()
-    if len(both) == 1:
-        both *= 2
-    if len(both) != 2 or not all(least <= k <= LARGEST for k in both):
+    both = integers(value, least)
+    if len(both) not in (1, 2):
         raise ValueError(
             f"{op}: {name}={value!r}, expected an integer or a pair of integers from {least} up"
         )
-    return both[0], both[1]
+    return both[0], both[-1]
 
 
 def extent(kernel: int, dilation: int) -> int:
@@ -51,6 +61,21 @@ def same_padding(size: int, kernel: int, stride: int, dilation: int) -> tuple[in
     return total // 2, total - total // 2
 
 
+def sides(op: str, padding: Any) -> tuple[int, int, int, int] | str:
+    """Any form of the `padding` argument as (top, bottom, left, right), or "same"."""
+    if isinstance(padding, str) and padding in ("same", "valid"):
+        return padding if padding == "same" else (0, 0, 0, 0)
+    given = integers(padding, 0)
+    if len(given) == 4:
+        return given[0], given[1], given[2], given[3]
+    if len(given) not in (1, 2):
+        raise ValueError(
+            f"{op}: padding={padding!r}, expected an integer, a pair (vertical, horizontal), "
+            "four values (top, bottom, left, right), 'valid' or 'same'; none negative"
+        )
+    return given[0], given[0], given[-1], given[-1]
+
+
 def four_sides(
     op: str,
     padding: Any,
@@ -60,26 +85,12 @@ def four_sides(
     dilation: tuple[int, int],
 ) -> tuple[int, int, int, int]:
     """Any form of the `padding` argument as (top, bottom, left, right)."""
-    if padding == "valid":
-        return 0, 0, 0, 0
-    if padding == "same":
-        top, bottom = same_padding(image[0], kernel[0], stride[0], dilation[0])
-        left, right = same_padding(image[1], kernel[1], stride[1], dilation[1])
-        return top, bottom, left, right
-    sides = padding if isinstance(padding, (tuple, list)) else (padding,)
-    try:
-        sides = tuple(operator.index(k) for k in sides)
-    except TypeError:
-        sides = ()
-    if len(sides) == 4 and all(0 <= k <= LARGEST for k in sides):
-        return sides
-    if len(sides) not in (1, 2) or not all(0 <= k <= LARGEST for k in sides):
-        raise ValueError(
-            f"{op}: padding={padding!r}, expected an integer, a pair (vertical, horizontal), "
-            "four values (top, bottom, left, right), 'valid' or 'same'; none negative"
-        )
-    vertical, horizontal = sides[0], sides[-1]
-    return vertical, vertical, horizontal, horizontal
+    given = sides(op, padding)
+    if not isinstance(given, str):
+        return given
+    top, bottom = same_padding(image[0], kernel[0], stride[0], dilation[0])
+    left, right = same_padding(image[1], kernel[1], stride[1], dilation[1])
+    return top, bottom, left, right
 
 
 def output_size(
@@ -93,6 +104,16 @@ def output_size(
             f"fit into the input's {axis} {size} padded by {before} and {after}"
         )
     return (padded - window) // stride + 1
+
+
+def check_output(op: str, shape: tuple[int, ...], **arguments: Any) -> None:
+    """An output of this shape, which follows from the arguments, can be counted in memory."""
+    if math.prod(shape) > MOST_OUTPUTS:
+        values = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+        raise ValueError(
+            f"{op}: with {values} the output has shape {list(shape)}, expected at most 2**40 "
+            "elements"
+        )
 
 
 @dataclass(frozen=True)
@@ -199,7 +220,7 @@ def _conv_geometry(
     x_shape: tuple[int, ...],
     w_shape: tuple[int, ...],
     stride: tuple[int, int],
-    padding: Any,
+    padding: tuple[int, int, int, int] | str,
     dilation: tuple[int, int],
     groups: int,
 ) -> Geometry:
@@ -208,6 +229,7 @@ def _conv_geometry(
     pt, pb, pl, pr = four_sides(op, padding, (H, W), (KH, KW), stride, dilation)
     OH = output_size(op, "height", H, pt, pb, KH, stride[0], dilation[0])
     OW = output_size(op, "width", W, pl, pr, KW, stride[1], dilation[1])
+    check_output(op, (N, O, OH, OW), padding=padding, stride=stride)
     return Geometry(N, C, H, W, O, OH, OW, KH, KW, *stride, pt, pb, pl, pr, *dilation, groups)
 
 
@@ -220,7 +242,10 @@ def conv_geometry(
     dilation: Any,
     groups: int,
 ) -> Geometry:
-    """The geometry of a convolution of x (N, C, H, W) with w (O, C/G, KH, KW)."""
+    """The geometry of a convolution of x (N, C, H, W) with w (O, C/G, KH, KW).
+
+    All arguments are plain integers before the cache sees them: to it, 1.0 and True would be 1.
+    """
     strides, dilations = pair(op, "stride", stride, 1), pair(op, "dilation", dilation, 1)
-    padding = tuple(padding) if isinstance(padding, list) else padding
-    return _conv_geometry(op, x_shape, w_shape, strides, padding, dilations, groups)
+    around = sides(op, padding)
+    return _conv_geometry(op, x_shape, w_shape, strides, around, dilations, int(groups))

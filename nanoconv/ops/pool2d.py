@@ -49,9 +49,9 @@ from typing import Any
 import numpy as np
 
 from ..dispatch import Body, Kernel, Ladder, Op, empty, is_channels_last
-from ..tensor import Tensor, apply
+from ..tensor import Tensor, apply, wrap
 from .checks import batched, check_dtypes
-from .geometry import Geometry, extent, pair
+from .geometry import Geometry, check_output, extent, pair
 
 Array = np.ndarray
 
@@ -88,6 +88,7 @@ def _pool_geometry(
     (N, C, H, W), (KH, KW), (sh, sw), (ph, pw), (dh, dw) = x, kernel, stride, padding, dilation
     OH = pooled_size(op, "height", H, KH, sh, ph, dh, ceil_mode)
     OW = pooled_size(op, "width", W, KW, sw, pw, dw, ceil_mode)
+    check_output(op, (N, C, OH, OW), kernel_size=kernel, stride=stride)
     return Geometry(N, C, H, W, C, OH, OW, KH, KW, sh, sw, ph, ph, pw, pw, dh, dw)
 
 
@@ -380,7 +381,7 @@ def max_pool2d(
     y, index = apply(MAX_POOL2D, x, geo=geo)
     if not return_indices:
         return unbatch(y)
-    return unbatch(y), unbatch(Tensor(index.copy(order="K")))  # the tape keeps the original
+    return unbatch(y), unbatch(wrap(index.copy(order="K")))  # the tape keeps the original
 
 
 def avg_pool2d(
@@ -432,6 +433,7 @@ def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
     OH, OW = pair("adaptive_avg_pool2d", "output_size", wanted, 0)
     if 0 in (H, W):
         raise ValueError(f"adaptive_avg_pool2d: input {list(input.shape)} has no pixels")
+    check_output("adaptive_avg_pool2d", (*x.shape[:2], OH, OW), output_size=(OH, OW))
     return unbatch(apply(ADAPTIVE_AVG_POOL2D, x, H=H, W=W, OH=OH, OW=OW))
 
 

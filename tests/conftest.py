@@ -1,10 +1,17 @@
-"""Hypothesis profiles: the default run stays short, `--hypothesis-profile=thorough` digs."""
+"""Hypothesis profiles: the default run is short and the same each time.
+
+`--hypothesis-profile=random` draws anew for some minutes (`--hypothesis-seed` repeats a run),
+`--hypothesis-profile=thorough` digs.
+"""
 
 from hypothesis import HealthCheck, settings
 
 slow_is_fine = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 settings.register_profile(
     "default", max_examples=15, deadline=None, derandomize=True, suppress_health_check=slow_is_fine
+)
+settings.register_profile(
+    "random", max_examples=60, deadline=None, print_blob=True, suppress_health_check=slow_is_fine
 )
 settings.register_profile(
     "thorough", max_examples=500, deadline=None, suppress_health_check=slow_is_fine

@@ -1,11 +1,13 @@
 """The settings of the process, their environment variables, and what importing costs."""
 
 import os
+import runpy
 import shutil
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -346,3 +348,31 @@ def test_importing_loads_neither_numba_nor_an_extension() -> None:
     )
     assert output(code) == "[]"
     assert output("from nanoconv import config\n" + code) == "[]"
+
+
+@pytest.fixture
+def start(tmp_path: Path):
+    """The benchmark of the import, which is not part of the package."""
+    path = Path(__file__).parents[1] / "benchmarks/start.py"
+    if not path.exists():
+        pytest.skip("needs the source tree")
+    return SimpleNamespace(**runpy.run_path(str(path)))
+
+
+@pytest.mark.parametrize(
+    ("nanoconv", "status"), [([1.3, 9.0], 0), ([1.2, 1.4], 0), ([1.4, 1.4], 1)]
+)
+def test_an_import_that_takes_too_long_is_an_error(
+    start, nanoconv: list[float], status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start.main.__globals__["measure"] = lambda rounds: {"numpy": [1.0, 2.0], "nanoconv": nanoconv}
+    assert start.main([]) == status
+    assert ("takes 1.40 times as long" in capsys.readouterr().err) == bool(status)
+
+
+def test_an_import_is_measured_from_byte_code(
+    start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    assert 0 < start.seconds("nanoconv", str(tmp_path)) < 60
+    assert any("nanoconv" in path.parts for path in tmp_path.rglob("config.*.pyc"))

@@ -378,6 +378,17 @@ def test_clamp_and_where_refuse():
         nc.where(x > 0, 0.0, nc.zeros(3))
 
 
+@pytest.mark.parametrize("numbers", [(1.0, 0.0), (1, 0), (1, 0.5), (True, False), (True, 2)])
+def test_where_of_two_numbers(numbers):
+    mask = [True, False, True]
+    y = nc.where(nc.tensor(mask), *numbers)
+    expected = torch.where(torch.tensor(mask), *numbers)
+    assert y.tolist() == expected.tolist()
+    assert y.dtype == expected.numpy().dtype
+    with pytest.raises(TypeError, match="where: expected at least one tensor, got ndarray"):
+        nc.where(nc.tensor(mask), np.ones(3), 1.0)
+
+
 def test_no_warnings_where_numpy_would_warn():
     x = nc.tensor([-1.0, 0.0, 1e38], requires_grad=True)
     for y in (x.log(), 1 / x, x.sqrt(), (x * x).exp(), x**-0.5, x / 0):
@@ -427,6 +438,10 @@ BY_NAME = {
     "t": {"input": 0},
     "squeeze": {"input": 0, "dim": 0},
     "unsqueeze": {"input": 0, "dim": 0},
+    "reshape": {"input": 0, "shape": (4, -1)},
+    "permute": {"input": 0, "dims": (1, 0)},
+    "zeros": {"size": (2, 3), "requires_grad": True},
+    "ones": {"size": (2,)},
     "cat": {"tensors": 3, "dim": 1},
     "stack": {"tensors": 3, "dim": 1},
     "split": {"tensor": 0, "split_size_or_sections": 1, "dim": 1},
@@ -454,6 +469,32 @@ def test_arguments_have_pytorchs_names(name):
 
     for ours, theirs in zip(call(nc), call(torch), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: x.reshape(shape=(3, 2)),
+        lambda x: x.view(size=(3, -1)),
+        lambda x: x.expand(size=(2, -1, 3)),
+        lambda x: x.permute(dims=(1, 0)),
+        lambda x: x.split(split_size=2, dim=1)[1],
+        lambda x: x.split(split_size=[1, 2], dim=1)[1],
+        lambda x: x.sum(dim=0, keepdim=True).reshape(shape=(3,)),
+    ],
+)
+def test_methods_have_pytorchs_names(call):
+    x = np.arange(6.0).reshape(2, 3)
+    assert call(nc.tensor(x)).tolist() == call(torch.tensor(x)).tolist()
+
+
+@pytest.mark.parametrize("name", ["zeros", "ones", "rand", "randn"])
+def test_sizes_by_name(name):
+    create = getattr(nc, name)
+    assert create(size=(2, 3)).shape == create(2, 3).shape == create((2, 3)).shape == (2, 3)
+    assert create(size=()).shape == ()
+    with pytest.raises(TypeError, match=f"{name}: size is given twice"):
+        create(2, size=(2,))
 
 
 def test_every_method_that_tensor_declares_is_attached():

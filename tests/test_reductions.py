@@ -168,6 +168,42 @@ def test_integers_sum_to_int64(dtype):
     assert nc.full((200,), 2, dtype=dtype).sum().item() == (200 if dtype == "bool" else 400)
 
 
+@pytest.mark.parametrize("source", ["float32", "int64", "int8", "bool"])
+@pytest.mark.parametrize("target", ["float32", "float64", "int64", "int8", "bool"])
+def test_dtype_of_sums_and_means(source, target):
+    x = np.array([[100, 100, 1], [0, 0, 0]]).astype(source)
+    for name in ("sum", "mean"):
+        ours, theirs = getattr(nc.tensor(x), name), getattr(torch.tensor(x), name)
+        if name == "mean" and not target.startswith("float"):
+            with pytest.raises(TypeError, match=f"mean: input is {target}, expected float32"):
+                ours(dtype=target)
+            continue
+        y, expected = ours(1, dtype=target), theirs(1, dtype=getattr(torch, target)).numpy()
+        assert y.dtype == expected.dtype
+        np.testing.assert_array_equal(y.numpy(), expected)
+    with pytest.raises(TypeError, match="sum: dtype float16 is not supported"):
+        nc.tensor(x).sum(dtype="float16")
+
+
+def test_gradient_through_a_sum_of_another_dtype():
+    x = nc.tensor([1.0, 2.0], requires_grad=True)
+    y = x.sum(dtype="float64") + x.mean(dtype="float64")
+    y.backward()
+    assert (y.dtype, x.grad.dtype, x.grad.tolist()) == (np.float64, np.float32, [1.5, 1.5])
+
+
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_dtype_of_softmax(name):
+    ours, theirs = getattr(nc.functional, name), getattr(torch.nn.functional, name)
+    for source in ("int64", "float32"):
+        x = np.array([[1, 2, 4]]).astype(source)
+        y = ours(nc.tensor(x), 1, dtype="float64")
+        expected = theirs(torch.tensor(x), 1, dtype=torch.float64).numpy()
+        np.testing.assert_array_almost_equal_nulp(y.numpy(), expected, nulp=8)
+    with pytest.raises(TypeError, match=f"{name}: input is int64, expected float32 or float64"):
+        ours(nc.ones(2), 0, dtype="int64")
+
+
 def test_integers_keep_their_dtype_in_extremes():
     x = nc.tensor([[1, 5, 2]], dtype="int8")
     assert (x.amax().dtype, x.min(1).values.dtype, x.max().item()) == (np.int8, np.int8, 5)

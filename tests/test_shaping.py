@@ -374,6 +374,14 @@ REFUSALS = [
     (lambda x: nc.cat([x, x.double()]), r"cat: dtypes differ, float32 and float64"),
     (lambda x: nc.cat([x, 1]), r"cat: tensors\[1\] must be a Tensor, got int"),
     (lambda x: nc.cat([x[0, 0, 0]]), r"cat: tensors\[0\] is a scalar"),
+    (lambda x: nc.cat([nc.zeros(0), x[0, 0, 0]]), r"cat: tensors\[1\] is a scalar"),
+    (lambda x: nc.cat([nc.zeros(0), x, x[0]]), r"cat: tensors\[2\] .* tensors\[1\] has"),
+    (lambda x: nc.cat([nc.zeros(0), x], 3), r"cat: dim=3, expected -3 to 2 for 3 axes"),
+    (lambda x: x.split(), r"split: expected one of split_size and split_size_or_sections"),
+    (lambda x: x.split(1, split_size=1), r"split: expected one of split_size and"),
+    (lambda x: x.reshape(24, shape=(24,)), r"reshape: shape is given twice"),
+    (lambda x: x["a"], r"index: a <U1 array is neither a mask"),
+    (lambda x: x[{0}], r"index: only integers, .* are valid indices, got set"),
     (lambda x: nc.stack([]), r"stack: tensors is empty"),
     (lambda x: nc.stack([x, x[:1]]), r"stack: tensors\[1\] has shape \[1, 3, 4\]"),
     (lambda x: nc.stack([x], 5), r"stack: dim=5, expected -4 to 3 for 4 axes"),
@@ -444,6 +452,35 @@ def test_repeated_positions_add_up():
     y = x[nc.tensor([0, 2, 0, -1, 0])]
     y.backward(np.float32([1, 10, 2, 20, 4]))
     assert x.grad.tolist() == [7, 0, 30]
+
+
+@pytest.mark.parametrize("none", [(), []])
+def test_squeeze_of_no_axes(none):
+    x = nc.zeros(1, 2, 1)
+    assert x.squeeze(none).shape == nc.squeeze(x, none).shape == (1, 2, 1)
+    assert x.squeeze().shape == x.squeeze(None).shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "dim"),
+    [
+        ([(0,), (2, 3)], 0),
+        ([(0,), (2, 3), (0,), (2, 1), (0,)], 1),
+        ([(2, 1, 3), (0,)], -2),
+        ([(0,), (0,)], 0),
+        ([(0,), (2,)], 0),
+        ([(0,), (2, 0)], 1),
+    ],
+)
+def test_cat_skips_what_lists_are_begun_with(shapes, dim):
+    results = []
+    for library in (nc, torch):
+        leaves = [library.ones(*shape, requires_grad=True) for shape in shapes]
+        y = library.cat(leaves, dim)
+        (y * y).sum().backward()
+        results.append([tuple(t.shape) for t in (y, *(leaf.grad for leaf in leaves))])
+        results[-1] += [leaf.grad.tolist() for leaf in leaves]
+    assert results[0] == results[1]
 
 
 def test_iteration_and_length():

@@ -18,9 +18,10 @@ import numpy as np
 
 from ..dispatch import Op
 from ..tape import is_grad_enabled
-from ..tensor import Array, Tensor, apply, method, operand
+from ..tensor import Array, Tensor, apply, method, operand, tensor
 
 Operand = Tensor | Array | float
+Number = bool | int | float | np.generic
 
 
 def operands(op: str, *values: Operand) -> list[Tensor]:
@@ -252,10 +253,14 @@ def clamp(input: Tensor, min: Operand | None = None, max: Operand | None = None)
 def where(condition: Tensor, input: Operand, other: Operand) -> Tensor:
     """`input` where the bool tensor `condition` is true, `other` elsewhere.
 
+    Two numbers give float32, or int64 or bool if both are that, as in PyTorch.
+
     >>> nc.where(nc.tensor([True, False]), nc.tensor([1.0, 2.0]), 0.0)
     tensor([1., 0.])
     """
     check_mask("where", "condition", condition)
+    if isinstance(input, Number) and isinstance(other, Number):
+        input = tensor(input, dtype=tensor([input, other]).dtype)
     a, b = operands("where", input, other)
     check_broadcast("where", condition, a, b)
     return apply(WHERE, condition, a, b)

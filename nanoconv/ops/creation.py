@@ -11,8 +11,8 @@ from ..tensor import Array, Tensor, as_array, wrap
 from .shaping import integers
 
 
-def _sizes(op: str, size: tuple) -> tuple[int, ...]:
-    shape = integers(op, "size", size)
+def _sizes(op: str, sizes: tuple, size: Any = None) -> tuple[int, ...]:
+    shape = integers(op, "size", sizes, size)
     if any(length < 0 for length in shape):
         raise ValueError(f"{op}: size={list(shape)}, expected no negative lengths")
     return shape
@@ -36,14 +36,18 @@ def full(size: Any, fill_value: float, dtype: Any = None, requires_grad: bool = 
     return _new(np.full(_sizes("full", (size,)), value), None, requires_grad)
 
 
-def zeros(*size: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
+def zeros(
+    *sizes: Any, size: Any = None, dtype: Any = np.float32, requires_grad: bool = False
+) -> Tensor:
     """A tensor of zeros."""
-    return _new(np.zeros(_sizes("zeros", size), dtype), None, requires_grad)
+    return _new(np.zeros(_sizes("zeros", sizes, size), dtype), None, requires_grad)
 
 
-def ones(*size: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
+def ones(
+    *sizes: Any, size: Any = None, dtype: Any = np.float32, requires_grad: bool = False
+) -> Tensor:
     """A tensor of ones."""
-    return _new(np.ones(_sizes("ones", size), dtype), None, requires_grad)
+    return _new(np.ones(_sizes("ones", sizes, size), dtype), None, requires_grad)
 
 
 def zeros_like(input: Tensor, dtype: Any = None, requires_grad: bool = False) -> Tensor:
@@ -74,13 +78,17 @@ def arange(start: float, end: float | None = None, step: float = 1, dtype: Any =
     return _new(np.arange(start, end, step), dtype or (np.int64 if exact else np.float32), False)
 
 
-def randn(*size: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
+def randn(
+    *sizes: Any, size: Any = None, dtype: Any = np.float32, requires_grad: bool = False
+) -> Tensor:
     """Normally distributed random numbers of mean 0 and variance 1."""
-    numbers = generator().standard_normal(_sizes("randn", size), _floating("randn", dtype))
+    numbers = generator().standard_normal(_sizes("randn", sizes, size), _floating("randn", dtype))
     return _new(np.asarray(numbers), None, requires_grad)
 
 
-def rand(*size: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
+def rand(
+    *sizes: Any, size: Any = None, dtype: Any = np.float32, requires_grad: bool = False
+) -> Tensor:
     """Random numbers uniform in [0, 1)."""
-    numbers = generator().random(_sizes("rand", size), _floating("rand", dtype))
+    numbers = generator().random(_sizes("rand", sizes, size), _floating("rand", dtype))
     return _new(np.asarray(numbers), None, requires_grad)

@@ -19,7 +19,7 @@ import numpy as np
 from ..dispatch import Op
 from ..tensor import Array, Tensor, apply, method, wrap
 from .arithmetic import floating, maximum, minimum
-from .shaping import axes, axis
+from .shaping import axes, axis, converted
 
 Dim = int | Sequence[int] | None
 
@@ -58,19 +58,23 @@ MEAN = Op(
 
 
 @method
-def sum(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
+def sum(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """Σ x; of integers and bools as int64, as in PyTorch. The sum of nothing is 0.
+
+    With `dtype`, x is converted before, and the sum has that dtype.
 
     >>> nc.tensor([[1.0, 2.0], [3.0, 4.0]]).sum(dim=1)
     tensor([3., 7.])
     """
-    return apply(SUM, input, dim=axes("sum", dim, input.ndim), keepdim=keepdim)
+    input = converted("sum", input, dtype)
+    y = apply(SUM, input, dim=axes("sum", dim, input.ndim), keepdim=keepdim)
+    return converted("sum", y, dtype)
 
 
 @method
-def mean(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
-    """Σ x / n of a floating tensor; NaN where n = 0."""
-    input = floating("mean", input)
+def mean(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """Σ x / n of a floating tensor; NaN where n = 0. With `dtype`, x is converted before."""
+    input = floating("mean", converted("mean", input, dtype))
     return apply(MEAN, input, dim=axes("mean", dim, input.ndim), keepdim=keepdim)
 
 

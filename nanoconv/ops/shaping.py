@@ -36,8 +36,12 @@ def integer(op: str, name: str, value: Any) -> int:
         raise TypeError(f"{op}: {name}={value!r}, expected an integer") from None
 
 
-def integers(op: str, name: str, values: tuple) -> tuple[int, ...]:
-    """The integers of f(1, 2, 3), or of f((1, 2, 3))."""
+def integers(op: str, name: str, values: tuple, named: Any = None) -> tuple[int, ...]:
+    """The integers of f(1, 2, 3), of f((1, 2, 3)), or of f(name=(1, 2, 3)), which is `named`."""
+    if named is not None:
+        if values:
+            raise TypeError(f"{op}: {name} is given twice, by position and by name")
+        values = (named,)
     if len(values) == 1 and isinstance(values[0], Sequence):
         values = tuple(values[0])
     return tuple(integer(op, name, value) for value in values)
@@ -71,8 +75,7 @@ RESHAPE = Op(
 )
 
 
-def _checked_shape(op: str, input: Tensor, shape: tuple) -> tuple[int, ...]:
-    shape = integers(op, "shape", shape)
+def _checked_shape(op: str, input: Tensor, shape: tuple[int, ...]) -> tuple[int, ...]:
     known = math.prod(size for size in shape if size != -1)
     fits = input.numel() == known
     if -1 in shape:
@@ -86,20 +89,21 @@ def _checked_shape(op: str, input: Tensor, shape: tuple) -> tuple[int, ...]:
 
 
 @method
-def reshape(input: Tensor, *shape: Any) -> Tensor:
+def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
     """The same elements, in the same logical order, in another shape; one size may be -1.
 
     >>> nc.arange(6).reshape(2, -1)
     tensor([[0, 1, 2],
             [3, 4, 5]])
     """
+    shape = integers("reshape", "shape", sizes, shape)
     return apply(RESHAPE, input, shape=_checked_shape("reshape", input, shape))
 
 
 @method
-def view(input: Tensor, *shape: Any) -> Tensor:
+def view(input: Tensor, *sizes: Any, size: Any = None) -> Tensor:
     """As `reshape`, and always sharing memory: ValueError where that would need a copy."""
-    shape = _checked_shape("view", input, shape)
+    shape = _checked_shape("view", input, integers("view", "shape", sizes, size))
     try:
         input._data.reshape(shape, copy=False)
     except ValueError:
@@ -145,7 +149,8 @@ UNSQUEEZE = Op(
 @method
 def squeeze(input: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
     """Without the axes `dim`, or all axes, that have length 1; longer ones stay."""
-    found = axes("squeeze", dim, input.ndim)
+    none = isinstance(dim, Sequence) and not dim  # which for `axes` would mean all
+    found = () if none else axes("squeeze", dim, input.ndim)
     return apply(SQUEEZE, input, dim=tuple(k for k in found if input.shape[k] == 1))
 
 
@@ -159,9 +164,9 @@ EXPAND = Op("expand", lambda x, size: np.broadcast_to(x, size), lambda dy, *_, s
 
 
 @method
-def expand(input: Tensor, *size: Any) -> Tensor:
+def expand(input: Tensor, *sizes: Any, size: Any = None) -> Tensor:
     """Axes of length 1 repeated up to `size`, without a copy; -1 leaves an axis as it is."""
-    target = integers("expand", "size", size)
+    target = integers("expand", "size", sizes, size)
     new = len(target) - input.ndim
     pairs = list(zip((1,) * new + input.shape, target, strict=False))
     wanted = tuple(h if w == -1 and k >= new else w for k, (h, w) in enumerate(pairs))
@@ -181,12 +186,13 @@ PERMUTE = Op(
 
 
 @method
-def permute(input: Tensor, *dims: Any) -> Tensor:
+def permute(input: Tensor, *order: Any, dims: Any = None) -> Tensor:
     """Axis k of the result is axis `dims[k]` of the input: (2, 0, 1) turns HWC into CHW."""
-    order = tuple(axis("permute", k, input.ndim) for k in integers("permute", "dims", dims))
-    if sorted(order) != list(range(input.ndim)):
-        raise ValueError(f"permute: dims={list(order)} must name each of {input.ndim} axes once")
-    return apply(PERMUTE, input, dims=order)
+    named = integers("permute", "dims", order, dims)
+    dims = tuple(axis("permute", k, input.ndim) for k in named)
+    if sorted(dims) != list(range(input.ndim)):
+        raise ValueError(f"permute: dims={list(dims)} must name each of {input.ndim} axes once")
+    return apply(PERMUTE, input, dims=dims)
 
 
 @method
@@ -210,11 +216,20 @@ def t(input: Tensor) -> Tensor:
 # --------------------------------------------------------------------------- joining and splitting
 
 
+LEGACY_EMPTY = (0,)  # a tensor of this shape may stand among others of any shape: cat skips it
+
+
+def _cat(*xs: Array, dim: int) -> Array:
+    return np.concatenate([x for x in xs if x.shape != LEGACY_EMPTY] or xs, axis=dim)
+
+
 def _uncat(dy: Array, y: None, *xs: Array, dim: int) -> tuple[Array, ...]:
-    return tuple(np.split(dy, np.cumsum([x.shape[dim] for x in xs[:-1]]), axis=dim))
+    lengths = [0 if x.shape == LEGACY_EMPTY else x.shape[dim] for x in xs]
+    pieces = np.split(dy, np.cumsum(lengths[:-1]), axis=dim)
+    return tuple(piece.reshape(x.shape) for piece, x in zip(pieces, xs, strict=True))
 
 
-CAT = Op("cat", lambda *xs, dim: np.concatenate(xs, axis=dim), _uncat, keeps="")
+CAT = Op("cat", _cat, _uncat, keeps="")
 STACK = Op(
     "stack",
     lambda *xs, dim: np.stack(xs, axis=dim),
@@ -235,18 +250,23 @@ def _checked_list(op: str, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
 
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Tensors one behind the other along an axis; all other axes must have equal lengths."""
+    """Tensors one behind the other along an axis; all other axes must have equal lengths.
+
+    As in PyTorch, a tensor of shape (0,) may stand anywhere: what a list is begun with.
+    """
     tensors = _checked_list("cat", tensors)
-    first = tensors[0]
+    m, first = next(
+        ((n, t) for n, t in enumerate(tensors) if t.shape != LEGACY_EMPTY), (0, tensors[0])
+    )
     if first.ndim == 0:
-        raise ValueError("cat: tensors[0] is a scalar, expected at least one axis; use stack()")
+        raise ValueError(f"cat: tensors[{m}] is a scalar, expected at least one axis; use stack()")
     k = axis("cat", dim, first.ndim)
+    others = first.shape[:k] + first.shape[k + 1 :]
     for n, tensor in enumerate(tensors):
-        if tensor.ndim != first.ndim or any(
-            a != b for j, (a, b) in enumerate(zip(tensor.shape, first.shape, strict=True)) if j != k
-        ):
+        fits = tensor.ndim == first.ndim and tensor.shape[:k] + tensor.shape[k + 1 :] == others
+        if not fits and tensor.shape != LEGACY_EMPTY:
             raise ValueError(
-                f"cat: tensors[{n}] has shape {list(tensor.shape)}, tensors[0] has "
+                f"cat: tensors[{n}] has shape {list(tensor.shape)}, tensors[{m}] has "
                 f"{list(first.shape)}; they may differ only in axis {k}"
             )
     return apply(CAT, *tensors, dim=k)
@@ -266,26 +286,34 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 @method
 def split(
-    tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0
+    tensor: Tensor,
+    split_size_or_sections: int | Sequence[int] | None = None,
+    dim: int = 0,
+    *,
+    split_size: int | Sequence[int] | None = None,
 ) -> tuple[Tensor, ...]:
     """Views of consecutive pieces along an axis.
 
-    One size holds for all pieces (the last may be smaller); a list has the size of each.
+    One size holds for all pieces (the last may be smaller); a list has the size of each. Its name
+    is `split_size` in PyTorch's method and split_size_or_sections in its function; here in both.
     """
+    if (split_size is None) == (split_size_or_sections is None):
+        raise TypeError("split: expected one of split_size and split_size_or_sections")
+    pieces = split_size_or_sections if split_size is None else split_size
     if tensor.ndim == 0:
         raise ValueError("split: expected at least one axis, got a scalar")
     k = axis("split", dim, tensor.ndim)
     total = tensor.shape[k]
-    if isinstance(split_size_or_sections, Sequence):
-        sizes = integers("split", "sections", tuple(split_size_or_sections))
+    if isinstance(pieces, Sequence):
+        sizes = integers("split", "sections", tuple(pieces))
         if sum(sizes) != total or any(size < 0 for size in sizes):
             raise ValueError(f"split: sections={list(sizes)} must sum to the {total} of axis {k}")
     else:
-        size = integer("split", "split_size", split_size_or_sections)
+        size = integer("split", "split_size", pieces)
         if size < 0 or (size == 0 and total > 0):
             raise ValueError(f"split: split_size={size} must be positive for an axis of {total}")
-        pieces = max(-(-total // max(size, 1)), 1)
-        sizes = (*[size] * (pieces - 1), total - size * (pieces - 1))
+        count = max(-(-total // max(size, 1)), 1)
+        sizes = (*[size] * (count - 1), total - size * (count - 1))
     ends = itertools.accumulate(sizes)
     before = (slice(None),) * k
     return tuple(tensor[(*before, slice(b - a, b))] for a, b in zip(sizes, ends, strict=True))
@@ -424,16 +452,23 @@ def clone(input: Tensor) -> Tensor:
     return apply(CLONE, input)
 
 
+def converted(op: str, input: Tensor, dtype: Any) -> Tensor:
+    """`input` in this dtype; itself if it has it already, or if dtype is None."""
+    if not isinstance(input, Tensor):
+        raise TypeError(f"{op}: input must be a nanoconv Tensor, got {type(input).__name__}")
+    if dtype is None:
+        return input
+    wanted = np.dtype(dtype)
+    if wanted not in DTYPES:
+        names = ", ".join(d.name for d in DTYPES)
+        raise TypeError(f"{op}: dtype {wanted} is not supported; expected one of {names}")
+    return input if wanted == input.dtype else apply(TO, input, dtype=wanted)
+
+
 @method
 def to(input: Tensor, dtype: Any = None, memory_format: str | None = None) -> Tensor:
     """The tensor in this dtype and memory format; itself if it has them already."""
-    if dtype is not None:
-        wanted = np.dtype(dtype)
-        if wanted not in DTYPES:
-            names = ", ".join(d.name for d in DTYPES)
-            raise TypeError(f"to: dtype {wanted} is not supported; expected one of {names}")
-        if wanted != input.dtype:
-            input = apply(TO, input, dtype=wanted)
+    input = converted("to", input, dtype)
     return input if memory_format is None else contiguous(input, memory_format)
 
 

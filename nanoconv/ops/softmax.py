@@ -24,12 +24,14 @@ tensor([0. , 0. , 0.5, 0.5])
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..dispatch import Op
 from ..tensor import Tensor, apply
 from .checks import check_dtypes
-from .shaping import axis
+from .shaping import axis, converted
 
 Array = np.ndarray
 
@@ -72,19 +74,23 @@ LOG_SOFTMAX = Op(
 # --------------------------------------------------------------------------- the public functions
 
 
-def softmax(input: Tensor, dim: int) -> Tensor:
+def softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """`input` as positive numbers with sum 1 along `dim`.
 
-    As torch.nn.functional.softmax. ValueError if there is no such axis, TypeError for integers.
+    As torch.nn.functional.softmax; with `dtype`, `input` is converted before. ValueError if
+    there is no such axis, TypeError for integers.
     """
+    input = converted("softmax", input, dtype)
     check_dtypes("softmax", input=input)
     return apply(SOFTMAX, input, dim=axis("softmax", dim, input.ndim))
 
 
-def log_softmax(input: Tensor, dim: int) -> Tensor:
+def log_softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """The logarithm of `softmax`, exact also where softmax underflows.
 
-    As torch.nn.functional.log_softmax. ValueError if there is no such axis, TypeError for integers.
+    As torch.nn.functional.log_softmax; with `dtype`, `input` is converted before. ValueError if
+    there is no such axis, TypeError for integers.
     """
+    input = converted("log_softmax", input, dtype)
     check_dtypes("log_softmax", input=input)
     return apply(LOG_SOFTMAX, input, dim=axis("log_softmax", dim, input.ndim))

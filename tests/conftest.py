@@ -11,7 +11,7 @@ settings.register_profile(
     "default", max_examples=15, deadline=None, derandomize=True, suppress_health_check=slow_is_fine
 )
 settings.register_profile(
-    "random", max_examples=60, deadline=None, print_blob=True, suppress_health_check=slow_is_fine
+    "random", max_examples=40, deadline=None, print_blob=True, suppress_health_check=slow_is_fine
 )
 settings.register_profile(
     "thorough", max_examples=500, deadline=None, suppress_health_check=slow_is_fine

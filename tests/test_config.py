@@ -107,8 +107,10 @@ def test_blocks_of_two_threads_at_once_leave_the_process_as_it_was() -> None:
     said = output("""
 import sys, threading
 sys.setswitchinterval(1e-6)
+together = threading.Barrier(3)
 def work(mine):
-    for _ in range(3000):
+    together.wait()
+    for _ in range(20_000):
         with nc.use(mine):
             if nc.get_backend() != mine:
                 print("not", mine)

@@ -61,7 +61,7 @@ def test_the_readme_runs(tmp_path):
     )
     assert result.returncode == 0, result.stderr
     line = re.search(r"^10  loss \d\.\d{3}  test accuracy (\d+\.\d)%$", result.stdout, re.M)
-    assert float(line[1]) > 95
+    assert float(line[1]) > 90
     assert "cython.im2col" in result.stdout  # what show_config says at the end
     state = nc.load(tmp_path / "digits.safetensors")
     assert state["9.weight"].shape == (10, 64)

@@ -14,12 +14,17 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from .dispatch import Op
 from .tape import Node, Storage, backward, state
+
+if TYPE_CHECKING:
+    from .methods import Methods
+else:  # the modules in ops/ attach the methods, with `method`
+    Methods = object
 
 Array = np.ndarray
 DTYPES = tuple(
@@ -76,35 +81,6 @@ def _converted(value: Any, dtype: Any) -> Array:
     except OverflowError as error:
         raise ValueError(f"tensor: {error}") from None
     return array.astype(np.float32) if dtype is None and array.dtype == np.float64 else array
-
-
-def _attached(*args: Any, **kwargs: Any) -> Tensor:
-    raise NotImplementedError("the module in ops/ that defines this method was not imported")
-
-
-_attached_any: Callable[..., Any] = _attached
-
-
-class Methods:
-    """The methods that arithmetic.py, reductions.py and shaping.py in ops/ attach to Tensor."""
-
-    __slots__ = ()
-    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _attached
-    __truediv__ = __rtruediv__ = __pow__ = __rpow__ = __matmul__ = __rmatmul__ = _attached
-    __iadd__ = __isub__ = __imul__ = __itruediv__ = __ipow__ = _attached
-    __iand__ = __ior__ = __ixor__ = __neg__ = __abs__ = _attached
-    __lt__ = __le__ = __gt__ = __ge__ = __invert__ = __and__ = __or__ = __xor__ = _attached
-    __eq__ = __ne__ = _attached  # type: ignore[assignment]
-    __hash__ = object.__hash__  # a tensor is a dictionary key by identity
-    __getitem__ = _attached
-    add = sub = mul = div = pow = matmul = neg = abs = exp = log = sqrt = _attached
-    maximum = minimum = clamp = where = eq = ne = lt = le = gt = ge = _attached
-    logical_and = logical_or = logical_xor = logical_not = _attached
-    sum = mean = var = amax = amin = argmax = argmin = logsumexp = _attached
-    max = min = split = chunk = _attached_any
-    reshape = view = permute = transpose = t = flatten = squeeze = unsqueeze = expand = _attached
-    contiguous = clone = to = float = double = long = _attached
-    is_contiguous = _attached_any
 
 
 class Tensor(Methods):
@@ -516,6 +492,5 @@ F = TypeVar("F", bound=Callable)
 
 def method(function: F) -> F:
     """Attach a function to Tensor under its own name, as PyTorch has most in both forms."""
-    assert hasattr(Methods, function.__name__), f"{function.__name__} is missing in Methods"
     setattr(Tensor, function.__name__, function)
     return function

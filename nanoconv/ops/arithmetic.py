@@ -21,6 +21,7 @@ from ..tape import is_grad_enabled
 from ..tensor import Array, Tensor, apply, method, operand, tensor
 
 Operand = Tensor | Array | float
+Comparison = Callable[[Operand, Operand], Tensor]
 Number = bool | int | float | np.generic
 
 
@@ -72,7 +73,7 @@ def exponent_fits(input: Tensor, exponent: Tensor) -> None:
         )
 
 
-def check_mask(op: str, name: str, mask: Tensor) -> None:
+def check_mask(op: str, name: str, mask: Operand) -> None:
     """`mask` is a bool tensor."""
     if not isinstance(mask, Tensor) or mask.dtype != np.bool_:
         found = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
@@ -266,6 +267,11 @@ def where(condition: Tensor, input: Operand, other: Operand) -> Tensor:
     return apply(WHERE, condition, a, b)
 
 
+def where_method(input: Tensor, condition: Tensor, other: Operand) -> Tensor:
+    """The tensor where `condition` is true, `other` elsewhere."""
+    return where(condition, input, other)
+
+
 # --------------------------------------------------------------------------- the matrix product
 #
 #   y[m,n] = Σ_k a[m,k]·b[k,n]        da = dy·bᵀ        db = aᵀ·dy
@@ -329,7 +335,7 @@ def matmul(input: Operand, other: Operand) -> Tensor:
 # --------------------------------------------------------------------------- comparisons and masks
 
 
-def _comparison(name: str, ufunc: Callable, symbol: str) -> Callable[[Operand, Operand], Tensor]:
+def _comparison(name: str, ufunc: Callable, symbol: str) -> Comparison:
     op = Op(name, ufunc, vjp=None, keeps="")
 
     def compare(input: Operand, other: Operand) -> Tensor:
@@ -340,21 +346,21 @@ def _comparison(name: str, ufunc: Callable, symbol: str) -> Callable[[Operand, O
     return method(compare)
 
 
-eq = _comparison("eq", np.equal, "==")
-ne = _comparison("ne", np.not_equal, "!=")
-lt = _comparison("lt", np.less, "<")
-le = _comparison("le", np.less_equal, "<=")
-gt = _comparison("gt", np.greater, ">")
-ge = _comparison("ge", np.greater_equal, ">=")
+eq: Comparison = _comparison("eq", np.equal, "==")
+ne: Comparison = _comparison("ne", np.not_equal, "!=")
+lt: Comparison = _comparison("lt", np.less, "<")
+le: Comparison = _comparison("le", np.less_equal, "<=")
+gt: Comparison = _comparison("gt", np.greater, ">")
+ge: Comparison = _comparison("ge", np.greater_equal, ">=")
 
 
 LOGICAL_NOT = Op("logical_not", np.logical_not, vjp=None, keeps="")
 
 
-def _logical(name: str, ufunc: Callable, symbol: str) -> Callable[[Tensor, Operand], Tensor]:
+def _logical(name: str, ufunc: Callable, symbol: str) -> Comparison:
     op = Op(name, ufunc, vjp=None, keeps="")
 
-    def combine(input: Tensor, other: Operand) -> Tensor:
+    def combine(input: Operand, other: Operand) -> Tensor:
         check_mask(name, "input", input)
         return apply(op, *meet(name, input, other))
 
@@ -363,9 +369,9 @@ def _logical(name: str, ufunc: Callable, symbol: str) -> Callable[[Tensor, Opera
     return method(combine)
 
 
-logical_and = _logical("logical_and", np.logical_and, "&")
-logical_or = _logical("logical_or", np.logical_or, "|")
-logical_xor = _logical("logical_xor", np.logical_xor, "^")
+logical_and: Comparison = _logical("logical_and", np.logical_and, "&")
+logical_or: Comparison = _logical("logical_or", np.logical_or, "|")
+logical_xor: Comparison = _logical("logical_xor", np.logical_xor, "^")
 
 
 @method
@@ -421,7 +427,7 @@ OPERATORS: dict[str, Callable] = {
     "__gt__": gt,
     "__ge__": ge,
     "__invert__": logical_not,
-    "where": lambda self, condition, other: where(condition, self, other),
+    "where": where_method,
 }
 for _name, _function, _ufunc, _check in (
     ("add", add, np.add, lambda x, y: None),

@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -472,14 +472,14 @@ def to(input: Tensor, dtype: Any = None, memory_format: str | None = None) -> Te
     return input if memory_format is None else contiguous(input, memory_format)
 
 
-def _conversion(name: str, dtype: Any) -> None:
+def _conversion(name: str, dtype: Any) -> Callable[[Tensor], Tensor]:
     def convert(input: Tensor) -> Tensor:
         return to(input, dtype)
 
     convert.__name__, convert.__doc__ = name, f"The tensor as {dtype.__name__}."
-    method(convert)
+    return method(convert)
 
 
-_conversion("float", np.float32)
-_conversion("double", np.float64)
-_conversion("long", np.int64)
+to_float: Callable[[Tensor], Tensor] = _conversion("float", np.float32)
+to_double: Callable[[Tensor], Tensor] = _conversion("double", np.float64)
+to_long: Callable[[Tensor], Tensor] = _conversion("long", np.int64)

@@ -90,11 +90,11 @@ class Storage:
     tape holds of it is checked by checksums. Without both, a tape and a bare ndarray, none is made.
     """
 
-    __slots__ = ("array", "checksum", "escaped", "saved", "version")
+    __slots__ = ("array", "checksum", "escaped", "saved", "shared", "version")
 
     def __init__(self, array: Array) -> None:
         self.array, self.version = array, 0
-        self.saved = self.escaped = False
+        self.saved = self.escaped = self.shared = False  # shared: by a second tensor, ever
         self.checksum: int | None = None  # of the whole array, as a tape held it when it got out
 
     def escape(self) -> None:

@@ -49,6 +49,7 @@ def apply(op: Op, *inputs: Tensor | None, **attrs: Any) -> Any:
     for t in inputs:  # a view shares its source's memory, and so its changes
         if t is not None and np.may_share_memory(y._data, t._data):
             y._storage = t._storage
+            y._storage.shared = True
     recorded = state.grad_enabled and y.dtype.kind == "f"
     if recorded and any(t is not None and t.requires_grad for t in inputs):
         y._node, y._requires_grad = Node(op, inputs, attrs, y, extra), True
@@ -100,6 +101,7 @@ class Tensor(Methods):
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         if isinstance(data, Tensor):
             self._hold(data._data, data._storage)
+            self._storage.shared = True
         else:  # a copy, which nobody else can change; a subclass hands over an array of its own
             array = as_array(data)
             array = np.array(array, order="K") if type(self) is Tensor else array
@@ -317,6 +319,11 @@ class Tensor(Methods):
 
     def _become(self, new: Tensor) -> Tensor:
         """Go on as `new`, which an op computed from this recorded tensor and recorded."""
+        if self._storage.shared or self._storage.escaped:
+            raise RuntimeError(
+                "in-place change of a recorded tensor that shares its memory with a view, a "
+                "detached tensor or an array, which would not change: compute a new tensor"
+            )
         assert self._node is not None
         assert new._node is not None
         if self._node.retained is not None:

@@ -392,8 +392,9 @@ def _reflected(function: Callable) -> Callable:
 def _in_place(function: Callable, ufunc: Callable, check: Callable) -> Callable:
     """x += y changes x, where nothing is recorded. A recorded x goes on as the tensor x + y.
 
-    Both show under every name of x; views of the old values, which the tape may need, keep those.
-    Where only y is recorded, or x is a leaf that requires a gradient, it is an error.
+    Both show under every name of x. It is an error where only y is recorded, where x is a leaf that
+    requires a gradient, and where a view shares the old values of a recorded x: the tape may need
+    them, so that they cannot change.
     """
 
     def assign(self: Tensor, other: Operand) -> Tensor:

@@ -6,8 +6,8 @@
 
 A ladder is called like its NumPy reference, with the same arguments and the same result. It runs
 the first kernel that `use()` allows, that can compute the arguments, that is the fastest there, and
-that is installed; the reference is the last rung and always applies. Bodies are named by strings such as
-"im2col_cy:im2col_f32", so that nothing is compiled or imported before a rung is taken.
+that is installed; the reference is the last rung and always applies. Bodies are named by strings
+such as "im2col_cy:im2col_f32", so that nothing is compiled or imported before a rung is taken.
 """
 
 from __future__ import annotations

@@ -83,11 +83,26 @@ def pieces(shape):
 
 
 def indices(shape):
-    """Slices, integers, None and ...; or integer arrays; or a mask; or all of them together."""
+    """Slices, integers, None and ...; or integer arrays; or a mask."""
     basic = hnp.basic_indices(shape, allow_newaxis=True).filter(forward_slices)
     arrays = hnp.integer_array_indices(shape, result_shape=hnp.array_shapes(max_dims=2, max_side=3))
     masks = hnp.arrays(bool, shape)
-    return st.one_of(basic, arrays, masks, mixed(shape)).map(lambda index: {"index": index})
+    return st.one_of(basic, arrays, masks).map(lambda index: {"index": index})
+
+
+def mixtures(shape):
+    """Integers and arrays in one index, and something between or beside them."""
+    return (
+        mixed(shape)
+        .filter(
+            lambda index: (
+                any(type(k) is int for k in index)
+                and any(isinstance(k, (list, np.ndarray)) for k in index)
+                and any(k is ... or isinstance(k, slice) for k in index)
+            )
+        )
+        .map(lambda index: {"index": index})
+    )
 
 
 @st.composite
@@ -221,6 +236,13 @@ CASES = [
         least=1,
         oracle=lambda F, x, index: x[torch_index(index)],
     ),
+    case(
+        "getitem.mixed",
+        lambda F, x, index: x[index],
+        mixtures,
+        least=3,
+        oracle=lambda F, x, index: x[torch_index(index)],
+    ),
 ]
 
 
@@ -230,7 +252,7 @@ def test_equals_pytorch(case, data):
     check(case, data)
 
 
-@given(drawn=shapes_with(indices, least=1), seed=st.integers(0, 99))
+@given(drawn=shapes_with(mixtures, least=3), seed=st.integers(0, 99))
 def test_assignment_equals_pytorch(drawn, seed):
     """In the order of the axes too: the value has the shape of what the index takes."""
     shape, index = drawn[0]["x"], drawn[1]["index"]

@@ -299,7 +299,7 @@ MAX = Ladder(
     kernels=[
         Kernel("cython.direct", "pool_cy:max_pool_f32"),
         Kernel("numba.direct", "pool_nb:max_pool_f32"),
-        Kernel("numba.loops", "jit", auto=False),
+        Kernel("numba.loops", "jit"),
     ],
     call=call_max,
     loops=max_pool2d_loops,
@@ -310,7 +310,7 @@ MAX_BACKWARD = Ladder(
     kernels=[
         Kernel("cython.direct", "pool_cy:max_pool_backward_f32"),
         Kernel("numba.direct", "pool_nb:max_pool_backward_f32"),
-        Kernel("numba.loops", "jit", auto=False),
+        Kernel("numba.loops", "jit"),
     ],
     call=call_max_backward,
     loops=max_pool2d_backward_loops,
@@ -321,7 +321,7 @@ MEAN = Ladder(
     kernels=[
         Kernel("cython.direct", "pool_cy:window_mean_f32"),
         Kernel("numba.direct", "pool_nb:window_mean_f32"),
-        Kernel("numba.loops", "jit", auto=False),
+        Kernel("numba.loops", "jit"),
     ],
     call=call_mean,
     loops=window_mean_loops,
@@ -332,7 +332,7 @@ MEAN_BACKWARD = Ladder(
     kernels=[
         Kernel("cython.direct", "pool_cy:window_mean_backward_f32"),
         Kernel("numba.direct", "pool_nb:window_mean_backward_f32"),
-        Kernel("numba.loops", "jit", auto=False),
+        Kernel("numba.loops", "jit"),
     ],
     call=call_mean_backward,
     loops=window_mean_backward_loops,

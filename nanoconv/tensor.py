@@ -102,9 +102,8 @@ class Tensor(Methods):
         if isinstance(data, Tensor):
             self._hold(data._data, data._storage)
             self._storage.shared = True
-        else:  # a copy, which nobody else can change; a subclass hands over an array of its own
-            array = as_array(data)
-            array = np.array(array, order="K") if type(self) is Tensor else array
+        else:  # a copy, which nobody else can change
+            array = np.array(as_array(data), order="K")
             self._hold(array, Storage(array))
         if requires_grad:
             self.requires_grad = True

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from ..tape import Storage, no_grad
-from ..tensor import Array, Tensor, tensor
+from ..tensor import Array, Tensor
 
 
 class Parameter(Tensor):
@@ -33,9 +33,7 @@ class Parameter(Tensor):
     __slots__ = ()
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
-        source = data if isinstance(data, Tensor) else tensor(data)
-        super().__init__(source._data, requires_grad)
-        self._storage = source._storage
+        super().__init__(data, requires_grad)
 
     def __repr__(self) -> str:
         return "Parameter containing:\n" + super().__repr__()

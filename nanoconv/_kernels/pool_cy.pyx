@@ -14,6 +14,11 @@ from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memset
 
+cdef extern from "pool.h" nogil:
+    void add_where(
+        float *dx, const float *dy, const int64_t *index, Py_ssize_t C, Py_ssize_t c,
+        Py_ssize_t end)
+
 cdef enum:
     TILE = 64
     LINE = 16  # floats of a cache line
@@ -92,64 +97,19 @@ def max_pool_f32(
             )
 
 
-cdef void clear_rows(
-    float *dx, Py_ssize_t first, Py_ssize_t last, Py_ssize_t C, Py_ssize_t c0, Py_ssize_t c1
-) noexcept nogil:
-    """dx[first:last, c0:c1] = 0 in an array of pixels of C channels."""
-    cdef Py_ssize_t p
-    if c1 - c0 == C:
-        memset(&dx[first * C], 0, (last - first) * C * sizeof(float))
-    else:
-        for p in range(first, last):
-            memset(&dx[p * C + c0], 0, (c1 - c0) * sizeof(float))
-
-
-cdef inline void add_where(
-    float *dx, const float *dy, const int64_t *index, Py_ssize_t C, Py_ssize_t c0, Py_ssize_t c1
-) noexcept nogil:
-    """dx[index[c], c] += dy[c]; four at a time are read before one is written: none can meet."""
-    cdef Py_ssize_t c = c0
-    cdef float *p
-    cdef float *q
-    cdef float *r
-    cdef float *s
-    cdef float a, b, d, e
-    while c + 4 <= c1 and (index[c] | index[c + 1] | index[c + 2] | index[c + 3]) >= 0:
-        p = &dx[index[c] * C + c]
-        q = &dx[index[c + 1] * C + c + 1]
-        r = &dx[index[c + 2] * C + c + 2]
-        s = &dx[index[c + 3] * C + c + 3]
-        a = p[0] + dy[c]
-        b = q[0] + dy[c + 1]
-        d = r[0] + dy[c + 2]
-        e = s[0] + dy[c + 3]
-        p[0] = a
-        q[0] = b
-        r[0] = d
-        s[0] = e
-        c += 4
-    while c < c1:
-        if index[c] >= 0:
-            dx[index[c] * C + c] += dy[c]
-        c += 1
-
-
 cdef void max_pool_backward_image(
     float *dx, const float *dy, const int64_t *index, Py_ssize_t C, Py_ssize_t c0, Py_ssize_t c1,
-    Py_ssize_t H, Py_ssize_t W, Py_ssize_t OH, Py_ssize_t OW, Py_ssize_t sh, Py_ssize_t reach,
+    Py_ssize_t inputs, Py_ssize_t outputs,
 ) noexcept nogil:
-    """The channels c0 <= c < c1 of one image, whose output row i reaches rows below i·sh + reach.
-
-    Rows of dx are cleared just before they are first written, so that they are in the cache then.
-    """
-    cdef Py_ssize_t i, j, cleared = 0, needed
-    for i in range(OH):
-        needed = max(cleared, min(H, i * sh + reach))
-        clear_rows(dx, cleared * W, needed * W, C, c0, c1)
-        cleared = needed
-        for j in range(i * OW, (i + 1) * OW):
-            add_where(dx, &dy[j * C], &index[j * C], C, c0, c1)
-    clear_rows(dx, cleared * W, H * W, C, c0, c1)
+    """The channels c0 <= c < c1 of one image of `inputs` pixels, pooled to `outputs`."""
+    cdef Py_ssize_t p
+    if c1 - c0 == C:
+        memset(dx, 0, inputs * C * sizeof(float))
+    else:
+        for p in range(inputs):
+            memset(&dx[p * C + c0], 0, (c1 - c0) * sizeof(float))
+    for p in range(outputs):
+        add_where(dx, &dy[p * C], &index[p * C], C, c0, c1)
 
 
 def max_pool_backward_f32(
@@ -160,8 +120,8 @@ def max_pool_backward_f32(
 
     Windows overlap, so threads share images and, within an image, whole cache lines of channels.
     """
-    cdef Py_ssize_t N, C, H, W, OH, OW, KH, sh, pt, dh, parts, width, k, n, c0
-    N, C, H, W, OH, OW, KH, _, sh, _, pt, _, dh, _ = sizes
+    cdef Py_ssize_t N, C, H, W, OH, OW, parts, width, k, n, c0
+    N, C, H, W, OH, OW = sizes[:6]
     if N * C * H * W == 0:
         return
     parts = 1 if N % threads == 0 else min(threads, (C + LINE - 1) // LINE)
@@ -174,7 +134,7 @@ def max_pool_backward_f32(
         c0 = k % parts * width
         max_pool_backward_image(
             &dx[n, 0, 0, 0], &dy[n, 0, 0, 0], &index[n, 0, 0, 0], C, min(c0, C), min(c0 + width, C),
-            H, W, OH, OW, sh, (KH - 1) * dh + 1 - pt,
+            H * W, OH * OW,
         )
 
 

@@ -68,7 +68,7 @@ def call(body: Body, x: Array, groups: int) -> Array:
     return unrows(yr, x.shape)
 
 
-LARGE = at_least(1 << 16)  # below, NumPy's call costs less
+LARGE = at_least(1 << 15)  # below, NumPy's call costs less
 
 LADDER = Ladder(
     "channel_shuffle",

@@ -14,6 +14,15 @@ from .ops.batchnorm import batch_norm
 from .ops.channel_shuffle import channel_shuffle
 from .ops.conv2d import conv2d
 from .ops.depthwise_conv2d import depthwise_conv2d
+from .ops.distances import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    mse_loss,
+    smooth_l1_loss,
+)
 from .ops.dropout import dropout
 from .ops.im2col import col2im, im2col
 from .ops.linear import linear
@@ -26,6 +35,8 @@ __all__ = [
     "adaptive_avg_pool2d",
     "avg_pool2d",
     "batch_norm",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
     "channel_shuffle",
     "col2im",
     "conv2d",
@@ -35,17 +46,22 @@ __all__ = [
     "global_avg_pool2d",
     "hardsigmoid",
     "hardswish",
+    "huber_loss",
     "im2col",
+    "kl_div",
+    "l1_loss",
     "leaky_relu",
     "linear",
     "log_softmax",
     "max_pool2d",
+    "mse_loss",
     "nll_loss",
     "pad",
     "relu",
     "relu6",
     "sigmoid",
     "silu",
+    "smooth_l1_loss",
     "softmax",
     "tanh",
 ]

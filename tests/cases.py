@@ -506,4 +506,91 @@ OTHERS = [
     ),
 ]
 
-CASES = [*CONVOLUTIONS, *COLUMNS, *POOLS, *NORMS, *ELEMENTWISE, *OTHERS]
+# --------------------------------------------------------------------------- losses of numbers
+
+
+@st.composite
+def pairs(draw, more=(), reductions=("mean", "sum", "none")):
+    """Input and target of one shape, perhaps weights that broadcast to it, and some attributes."""
+    shape = tuple(draw(st.lists(st.sampled_from((0, 1, 2, 3, 5, 8)), max_size=4)))
+    if "batchmean" in reductions and not shape:
+        reductions = ("mean", "sum", "none")
+    attrs = {"reduction": draw(st.sampled_from(reductions))}
+    attrs |= {name: draw(st.sampled_from(values)) for name, values in more}
+    return {"x": shape, "target": shape}, attrs
+
+
+@st.composite
+def weighted_pairs(draw, names):
+    shapes, attrs = draw(pairs())
+    shape = shapes["x"]
+    options = st.sampled_from((None, shape, shape[-1:], tuple(min(n, 1) for n in shape)))
+    return shapes | {name: draw(options) for name in names}, attrs
+
+
+def probabilities(name, shape, rng):
+    """Between 0 and 1, and not so near to either that PyTorch's own 1 − x has few digits."""
+    return rng.uniform(0.1, 0.9, shape)
+
+
+def scores_and_answers(name, shape, rng):
+    return rng.standard_normal(shape) * 3 if name == "x" else rng.uniform(0.1, 2, shape)
+
+
+def apart(name, shape, rng):
+    """No x is near its target, where the absolute value has its kink."""
+    values = rng.uniform(0.1, 1.9, shape) * rng.choice((-1, 1), shape)
+    return values if name == "x" else 4 * np.round(rng.uniform(-1, 1, shape))
+
+
+def divergence(F, x, target, reduction, log_target):
+    """PyTorch warns that its mean is not the mathematical one."""
+    if reduction != "mean":
+        return F.kl_div(x, target, reduction=reduction, log_target=log_target)
+    return F.kl_div(x, target, reduction="none", log_target=log_target).mean()
+
+
+DISTANCE_LENGTH = 64  # roundings of a logarithm, a quotient and what the input's own error makes
+DISTANCES = [
+    *(
+        Case(
+            name,
+            lambda F, x, target, name=name, **attrs: getattr(F, name)(x, target, **attrs),
+            problems,
+            lambda shapes, attrs: DISTANCE_LENGTH + math.prod(shapes["x"]),
+            oracle=divergence if name == "kl_div" else None,
+            values=values,
+        )
+        for name, problems, values in (
+            ("mse_loss", pairs(), around_kinks),
+            ("l1_loss", pairs(), apart),
+            ("smooth_l1_loss", pairs((("beta", (1.0, 0.0, 0.3, 5)),)), apart),
+            ("huber_loss", pairs((("delta", (1.0, 0.3, 5)),)), around_kinks),
+            (
+                "kl_div",
+                pairs((("log_target", (False, True)),), ("mean", "sum", "none", "batchmean")),
+                probabilities,
+            ),
+        )
+    ),
+    Case(
+        "binary_cross_entropy",
+        lambda F, x, target, w, **attrs: F.binary_cross_entropy(x, target, weight=w, **attrs),
+        weighted_pairs(("w",)),
+        lambda shapes, attrs: DISTANCE_LENGTH + math.prod(shapes["x"]),
+        values=probabilities,
+        constants=("w",),
+    ),
+    Case(
+        "binary_cross_entropy_with_logits",
+        lambda F, x, target, w, p, **attrs: F.binary_cross_entropy_with_logits(
+            x, target, weight=w, pos_weight=p, **attrs
+        ),
+        weighted_pairs(("w", "p")),
+        lambda shapes, attrs: DISTANCE_LENGTH + math.prod(shapes["x"]),
+        values=scores_and_answers,
+        constants=("w", "p"),
+    ),
+]
+
+CASES = [*CONVOLUTIONS, *COLUMNS, *POOLS, *NORMS, *ELEMENTWISE, *OTHERS, *DISTANCES]

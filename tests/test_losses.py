@@ -135,3 +135,116 @@ def test_bad_arguments(name, target, attrs, error, message):
 def test_bad_cross_entropy(x, target, attrs, error, message):
     with pytest.raises(error, match=f"cross_entropy: .*{message}"):
         F.cross_entropy(x, target, **attrs)
+
+
+# --------------------------------------------------------------------------- losses of numbers
+
+
+@pytest.mark.parametrize(
+    ("name", "attrs"),
+    [
+        ("MSELoss", {}),
+        ("MSELoss", {"reduction": "none"}),
+        ("L1Loss", {"reduction": "sum"}),
+        ("SmoothL1Loss", {"beta": 0.3}),
+        ("HuberLoss", {"delta": 0.2}),
+        ("KLDivLoss", {"reduction": "batchmean"}),
+        ("KLDivLoss", {"reduction": "sum", "log_target": True}),
+        ("BCELoss", {}),
+        ("BCELoss", {"weight": [0.5, 2.0, 1.0]}),
+        ("BCEWithLogitsLoss", {"pos_weight": [0.5, 2.0, 1.0], "weight": [1.0, 0.0, 3.0]}),
+    ],
+)
+def test_layers_equal_pytorch(name, attrs):
+    rng = np.random.default_rng(3)
+    x, t = rng.uniform(0.1, 0.9, (2, 5, 3))
+    results = []
+    for library in (nc, torch):
+        arguments = {k: library.tensor(v) if isinstance(v, list) else v for k, v in attrs.items()}
+        layer = getattr(library.nn, name)(**arguments).double()
+        score = library.tensor(x, requires_grad=True)
+        loss = layer(score, library.tensor(t))
+        loss.sum().backward()
+        results.append((loss.detach().numpy(), score.grad.numpy(), sorted(layer.state_dict())))
+    for ours, theirs in zip(*results, strict=True):
+        if isinstance(ours, list):
+            assert ours == theirs
+        else:
+            np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+
+
+def test_nll_layer():
+    x = nc.tensor([[-1.0, -2.0], [-3.0, -4.0]])
+    weight = nc.tensor([1.0, 3.0])
+    loss = nc.nn.NLLLoss(weight, ignore_index=7)(x, nc.tensor([1, 0]))
+    assert loss.item() == (3 * 2 + 3) / 4
+
+
+def test_extreme_scores_and_probabilities():
+    """Where a logarithm or an exponential by itself would be infinite; as in PyTorch."""
+    for name, values in (
+        ("binary_cross_entropy", [0.0, 1.0, 0.0, 1.0, 1e-38]),
+        ("binary_cross_entropy_with_logits", [-1e30, 1e30, 1e30, -1e30, 200.0]),
+    ):
+        answers = np.array([0.0, 1.0, 1.0, 0.0, 1.0])
+        ours, theirs = both(name, values, answers, reduction="none")
+        for result, expected in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(result, expected, rtol=1e-7, atol=1e-80)  # 1e-12 in float32
+
+
+def test_a_perfect_and_an_empty_comparison():
+    x = nc.tensor([1.0, 2.0], requires_grad=True)
+    for name in ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"):
+        loss = getattr(F, name)(x, x.detach())
+        assert loss.item() == 0
+        x.grad = None
+        loss.backward()
+        assert x.grad.tolist() == [0, 0]
+        assert np.isnan(getattr(F, name)(nc.zeros(0), nc.zeros(0)).item())
+    zero = nc.tensor([0.0])
+    assert F.kl_div(nc.tensor([-1.0]), zero).item() == 0  # 0·log 0
+
+
+X, T, INTEGERS = nc.zeros(2, 3), nc.ones(2, 3), nc.tensor([1, 2])
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: F.mse_loss(X, nc.ones(3)), ValueError, r"mse_loss: target has shape \[3\]"),
+        (lambda: F.l1_loss(X, T.double()), TypeError, "l1_loss: target is float64 but input is"),
+        (lambda: F.mse_loss(INTEGERS, INTEGERS), TypeError, "mse_loss: input is int64"),
+        (lambda: F.mse_loss(X, T, reduction="avg"), ValueError, "mse_loss: reduction='avg'"),
+        (lambda: F.mse_loss(X, T, reduction="batchmean"), ValueError, "reduction='batchmean'"),
+        (lambda: F.smooth_l1_loss(X, T, beta=-1), ValueError, "smooth_l1_loss: beta=-1"),
+        (lambda: F.huber_loss(X, T, delta=0), ValueError, "huber_loss: delta=0"),
+        (lambda: F.huber_loss(X, T, delta=nan), ValueError, "huber_loss: delta=nan"),
+        (
+            lambda: F.kl_div(nc.tensor(1.0), nc.tensor(1.0), reduction="batchmean"),
+            ValueError,
+            "kl_div: reduction='batchmean' needs a batch axis",
+        ),
+        (lambda: F.binary_cross_entropy(X - 1, T), ValueError, r"outside of \[0, 1\]"),
+        (lambda: F.binary_cross_entropy(X * nan, T), ValueError, r"outside of \[0, 1\]"),
+        (
+            lambda: F.binary_cross_entropy(X, T, nc.ones(2)),
+            ValueError,
+            r"binary_cross_entropy: weight has shape \[2\]",
+        ),
+        (
+            lambda: F.binary_cross_entropy_with_logits(X, T, pos_weight=nc.ones(4, 2, 3)),
+            ValueError,
+            r"pos_weight has shape \[4, 2, 3\]",
+        ),
+        (
+            lambda: F.binary_cross_entropy(X, T, nc.ones(3, requires_grad=True)),
+            ValueError,
+            "weight must not require a gradient",
+        ),
+        (lambda: nc.nn.MSELoss(reduction="all"), ValueError, "MSELoss: reduction='all'"),
+        (lambda: nc.nn.KLDivLoss(reduction="all"), ValueError, "KLDivLoss: reduction='all'"),
+    ],
+)
+def test_clear_errors(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

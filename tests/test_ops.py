@@ -145,8 +145,11 @@ def test_bounds_allow_for_inputs_that_nearly_cancel():
 UNDECIDED_AT_NAN = ("relu6", "hardsigmoid", "hardswish")
 
 
+TAKES_NAN = [(case, rung) for case, rung in EVERY_RUNG if case.name != "binary_cross_entropy"]
+
+
 @pytest.mark.parametrize(
-    ("case", "rung"), EVERY_RUNG, ids=[f"{case.name}-{rung}" for case, rung in EVERY_RUNG]
+    ("case", "rung"), TAKES_NAN, ids=[f"{case.name}-{rung}" for case, rung in TAKES_NAN]
 )
 @settings(max_examples=max(settings().max_examples // 3, 1))
 @given(data=st.data())

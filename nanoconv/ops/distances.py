@@ -1,0 +1,291 @@
+"""Losses that compare two arrays number by number: each input x with the target t beside it.
+
+    mse_loss        d²                                              d = x − t
+    l1_loss         |d|
+    smooth_l1_loss  d²/(2β) where |d| < β, else |d| − β/2           Girshick, arXiv 1504.08083
+    huber_loss      d²/2 where |d| ≤ δ, else δ·(|d| − δ/2)          Huber, Ann. Math. Stat. 35, 1964
+    kl_div          t·(log t − x)      x log-probabilities          Kullback, Leibler, 1951
+                    eᵗ·(t − x)         if the target is given as logarithms (log_target)
+    binary_cross_entropy              −(t·log x + (1 − t)·log(1 − x))          x probabilities
+    binary_cross_entropy_with_logits  −(t·log σ(x) + (1 − t)·log(1 − σ(x)))    x any scores
+
+The squares make large mistakes very large; the absolute values do not, but have a kink where
+nothing is wrong; smooth_l1 and huber are round near 0 and straight beyond. The last two ask one
+yes-or-no question per number.
+
+The loss L is the mean of all ℓ, their sum, or every ℓ ("none"). So the gradient of one number is
+that of one term:
+
+    mse 2d      l1 sign(d)      smooth_l1 clip(d/β, −1, 1)      huber clip(d, −δ, δ)
+    kl_div −t (−eᵗ)             bce (x − t) / (x·(1 − x))       with logits σ(x) − t
+
+The first four depend on x − t alone, so the gradient by t is the opposite.
+
+    shapes    x and t alike, any; ℓ the same
+    cost      reading x and t; a logarithm or an exponential in the last three
+
+>>> import nanoconv as nc
+>>> x = nc.tensor([1.0, 5.0], requires_grad=True)
+>>> loss = nc.functional.huber_loss(x, nc.tensor([0.5, 1.0]), reduction="sum")
+>>> loss  # 0.5²/2 + (4 − 1/2)
+tensor(3.625, op=sum)
+>>> loss.backward()
+>>> x.grad
+tensor([0.5, 1. ])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ..dispatch import Op
+from ..tensor import Tensor, apply
+from .activations import sigmoid_forward
+from .checks import check_dtypes, given
+
+Array = np.ndarray
+REDUCTIONS = ("mean", "sum", "none")
+
+
+# --------------------------------------------------------------------------- the NumPy reference
+
+
+def sign(d: Array) -> Array:
+    """−1, 0 or 1, and 0 for NaN, as in PyTorch."""
+    return (d > 0).astype(d.dtype) - (d < 0)
+
+
+def smooth_l1_forward(x: Array, t: Array, beta: float) -> Array:
+    d = np.abs(x - t)
+    return np.where(d < beta, d * d / (2 * beta or 1), d - beta / 2)
+
+
+def smooth_l1_slope(x: Array, t: Array, beta: float) -> Array:
+    d = x - t
+    return np.clip(d / beta, -1, 1) if beta else sign(d)
+
+
+def huber_forward(x: Array, t: Array, delta: float) -> Array:
+    d = np.abs(x - t)
+    return np.where(d <= delta, d * d / 2, delta * (d - delta / 2))
+
+
+def kl_forward(x: Array, t: Array, log_target: bool) -> Array:
+    if log_target:
+        return np.exp(t) * (t - x)
+    return np.where(t == 0, 0, t * np.log(t)) - t * x  # 0·log 0 = 0
+
+
+def kl_target_slope(x: Array, t: Array, log_target: bool) -> Array:
+    if log_target:
+        return np.exp(t) * (t - x + 1)
+    return np.where(t == 0, 0, np.log(t)) + 1 - x
+
+
+def bce_forward(x: Array, t: Array) -> Array:
+    # As PyTorch: no logarithm below −100, so that a certain mistake has a finite loss.
+    return (t - 1) * np.maximum(np.log1p(-x), -100) - t * np.maximum(np.log(x), -100)
+
+
+def bce_slope(x: Array, t: Array) -> Array:
+    return (x - t) / np.maximum((1 - x) * x, 1e-12)
+
+
+def softplus(x: Array) -> Array:
+    """log(1 + eˣ), of which nothing overflows."""
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
+TABLE: dict[str, tuple[Callable[..., Array], Callable[..., Array], Callable[..., Array]]] = {
+    # ℓ(x, t), ∂ℓ/∂x and ∂ℓ/∂t
+    "mse_loss": (
+        lambda x, t: (x - t) ** 2,
+        lambda x, t: 2 * (x - t),
+        lambda x, t: 2 * (t - x),
+    ),
+    "l1_loss": (
+        lambda x, t: np.abs(x - t),
+        lambda x, t: sign(x - t),
+        lambda x, t: sign(t - x),
+    ),
+    "smooth_l1_loss": (
+        smooth_l1_forward,
+        smooth_l1_slope,
+        lambda x, t, beta: smooth_l1_slope(t, x, beta),
+    ),
+    "huber_loss": (
+        huber_forward,
+        lambda x, t, delta: np.clip(x - t, -delta, delta),
+        lambda x, t, delta: np.clip(t - x, -delta, delta),
+    ),
+    "kl_div": (
+        kl_forward,
+        lambda x, t, log_target: -np.exp(t) if log_target else -t,
+        kl_target_slope,
+    ),
+    "binary_cross_entropy": (
+        bce_forward,
+        bce_slope,
+        lambda x, t: np.clip(np.log1p(-x) - np.log(x), -100, 100),
+    ),
+}
+
+
+def distance(name: str) -> Op:
+    """The Op of one row of the table."""
+    loss, by_input, by_target = TABLE[name]
+    return Op(
+        name,
+        forward=loss,
+        vjp=(
+            lambda dy, y, x, t, **attrs: dy * by_input(x, t, **attrs),
+            lambda dy, y, x, t, **attrs: dy * by_target(x, t, **attrs),
+        ),
+    )
+
+
+def positive_weight(t: Array, p: Array | None) -> Array | float:
+    """What the yes-part of a loss counts: p where t = 1, 1 where t = 0."""
+    return 1.0 if p is None else 1 + (p - 1) * t
+
+
+# −log σ(x) = softplus(−x), and −log(1 − σ(x)) = x + softplus(−x)
+DISTANCES = {name: distance(name) for name in TABLE}
+BCE_WITH_LOGITS = Op(
+    "binary_cross_entropy_with_logits",
+    forward=lambda x, t, p: (1 - t) * x + positive_weight(t, p) * softplus(-x),
+    vjp=(
+        lambda dy, y, x, t, p: dy * (1 - t - positive_weight(t, p) * sigmoid_forward(-x)),
+        lambda dy, y, x, t, p: dy * (-x if p is None else p * softplus(-x) - softplus(x)),
+    ),
+)
+
+
+# --------------------------------------------------------------------------- the public functions
+
+
+def check_pair(op: str, x: Tensor, t: Tensor, reduction: str, *more: str) -> None:
+    """Input and target are alike, and the reduction is known."""
+    check_dtypes(op, input=x, target=t)
+    if x.shape != t.shape:
+        raise ValueError(
+            f"{op}: target has shape {list(t.shape)}, expected {list(x.shape)} as the input; "
+            "expand() one of them"
+        )
+    if reduction not in (*REDUCTIONS, *more):
+        names = ", ".join(map(repr, (*REDUCTIONS, *more)))
+        raise ValueError(f"{op}: reduction={reduction!r}, expected one of {names}")
+
+
+def weighted(op: str, losses: Tensor, **weights: Tensor | None) -> None:
+    """Weights go with the losses, and have no gradient."""
+    for name, w in given(**weights).items():
+        check_dtypes(op, input=losses, **{name: w})
+        try:
+            fits = np.broadcast_shapes(w.shape, losses.shape) == losses.shape
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ValueError(
+                f"{op}: {name} has shape {list(w.shape)}, which does not broadcast to "
+                f"{list(losses.shape)}"
+            )
+        if w.requires_grad:
+            raise ValueError(f"{op}: {name} must not require a gradient, there is none")
+
+
+def reduced(losses: Tensor, reduction: str) -> Tensor:
+    if reduction == "batchmean":
+        return losses.sum() / losses.shape[0]
+    return {"mean": Tensor.mean, "sum": Tensor.sum, "none": lambda y: y}[reduction](losses)
+
+
+def run(name: str, input: Tensor, target: Tensor, reduction: str, **attrs: float) -> Tensor:
+    check_pair(name, input, target, reduction)
+    return reduced(apply(DISTANCES[name], input, target, **attrs), reduction)
+
+
+def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
+    """The mean squared error of `input` and `target`, of one shape, as torch's mse_loss.
+
+    ValueError where shapes differ: PyTorch warns and broadcasts, mostly by mistake.
+    """
+    return run("mse_loss", input, target, reduction)
+
+
+def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
+    """The mean absolute error; see `mse_loss`."""
+    return run("l1_loss", input, target, reduction)
+
+
+def smooth_l1_loss(
+    input: Tensor, target: Tensor, *, reduction: str = "mean", beta: float = 1.0
+) -> Tensor:
+    """The mean absolute error, rounded off where it is below `beta` ≥ 0; see `mse_loss`."""
+    if not beta >= 0:
+        raise ValueError(f"smooth_l1_loss: beta={beta!r} must not be negative")
+    return run("smooth_l1_loss", input, target, reduction, beta=float(beta))
+
+
+def huber_loss(
+    input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0
+) -> Tensor:
+    """Half the squared error, continued straight where the error is above `delta` > 0."""
+    if not delta > 0:
+        raise ValueError(f"huber_loss: delta={delta!r} must be positive")
+    return run("huber_loss", input, target, reduction, delta=float(delta))
+
+
+def kl_div(
+    input: Tensor, target: Tensor, *, reduction: str = "mean", log_target: bool = False
+) -> Tensor:
+    """How far the log-probabilities `input` are from the probabilities `target`.
+
+    As torch.nn.functional.kl_div: "mean" is over all numbers, "batchmean" over the first axis,
+    which is what the mathematics means. With `log_target` the target is given as logarithms.
+    """
+    check_pair("kl_div", input, target, reduction, "batchmean")
+    if reduction == "batchmean" and not input.ndim:
+        raise ValueError("kl_div: reduction='batchmean' needs a batch axis, input is a scalar")
+    losses = apply(DISTANCES["kl_div"], input, target, log_target=bool(log_target))
+    return reduced(losses, reduction)
+
+
+def binary_cross_entropy(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, *, reduction: str = "mean"
+) -> Tensor:
+    """The surprise of probabilities `input` at the answers `target`, between 0 (no) and 1 (yes).
+
+    As torch.nn.functional.binary_cross_entropy: no logarithm is below −100. ValueError where an
+    input is not between 0 and 1.
+    """
+    check_pair("binary_cross_entropy", input, target, reduction)
+    weighted("binary_cross_entropy", input, weight=weight)
+    if not ((input._data >= 0) & (input._data <= 1)).all():
+        raise ValueError(
+            "binary_cross_entropy: input has values outside of [0, 1] or NaN; for scores there is "
+            "binary_cross_entropy_with_logits"
+        )
+    losses = apply(DISTANCES["binary_cross_entropy"], input, target)
+    return reduced(losses if weight is None else losses * weight, reduction)
+
+
+def binary_cross_entropy_with_logits(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    *,
+    reduction: str = "mean",
+    pos_weight: Tensor | None = None,
+) -> Tensor:
+    """The same of scores `input`, of which sigmoid makes probabilities; nothing overflows.
+
+    As torch.nn.functional.binary_cross_entropy_with_logits; `pos_weight` is what a yes counts.
+    """
+    name = "binary_cross_entropy_with_logits"
+    check_pair(name, input, target, reduction)
+    weighted(name, input, weight=weight, pos_weight=pos_weight)
+    losses = apply(BCE_WITH_LOGITS, input, target, pos_weight)
+    return reduced(losses if weight is None else losses * weight, reduction)

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import functools
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 try:
@@ -85,13 +87,18 @@ def train_all(seed: int, epochs: int) -> list[demo.Result]:
         note = f"epoch {epoch.number}, test accuracy {epoch.test_accuracy:.1%}"
         bars.update(task, note=note)
 
+    def advance(task: TaskID) -> None:
+        if Interrupt.asked:
+            raise KeyboardInterrupt
+        bars.advance(task)
+
     results = []
     with bars:
         total = demo.batches(epochs)
         tasks = {net: bars.add_task(net, start=False, total=total, note="") for net in BLOCKS}
         for net, task in tasks.items():
             bars.start_task(task)
-            on_epoch, on_batch = (functools.partial(f, task) for f in (show, bars.advance))
+            on_epoch, on_batch = (functools.partial(f, task) for f in (show, advance))
             results.append(demo.train_net(net, seed, epochs, on_epoch, on_batch))
             if not console.is_terminal:
                 accuracy = f"{results[-1].accuracy:.1%}"
@@ -177,8 +184,25 @@ def reason(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
+class Interrupt:
+    """Ctrl-C raises KeyboardInterrupt, and is remembered.
+
+    Python drops an exception that arrives while C calls back into Python: in a weak reference's
+    callback, or in `abc.register` when a compiled module is imported. Long work asks `asked`.
+    """
+
+    asked = False
+
+    @classmethod
+    def handle(cls, signum: int, frame: FrameType | None) -> None:
+        cls.asked = True
+        raise KeyboardInterrupt
+
+
 def main() -> NoReturn:
     """Run the command line and exit."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, Interrupt.handle)
     try:
         status = app(standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):  # newer versions of Typer return 130 instead

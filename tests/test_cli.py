@@ -23,6 +23,14 @@ pytest.importorskip("rich", reason="needs the extra [cli]")
 TEST = digits.load()[1]
 ENVIRONMENT = {**os.environ, "NANOCONV_NUM_THREADS": "1", "COLUMNS": "200", "NO_COLOR": "1"}
 
+# Where tests run in the background, interrupts may be ignored, and children inherit that.
+INTERRUPTIBLE = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from nanoconv.cli import main
+main()
+"""
+
 
 def run(*arguments: object, code: str = "from nanoconv.cli import main; main()"):
     """`nanoconv ARGUMENTS` without a terminal."""
@@ -174,19 +182,36 @@ def test_demo_without_matplotlib_says_how_to_get_it(tmp_path) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_an_interrupt_leaves_no_file(tmp_path) -> None:
-    # Where tests run in the background, interrupts may be ignored, and children inherit that.
-    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
-    code += "from nanoconv.cli import main; main()"
-    command = [sys.executable, "-c", code, "demo", "--output", str(tmp_path / "folder")]
+    command = [sys.executable, "-c", INTERRUPTIBLE, "demo", "--output", str(tmp_path / "folder")]
     pipe = subprocess.PIPE
-    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=ENVIRONMENT)
-    while not (tmp_path / "folder").exists() and process.poll() is None:  # it is about to train
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=ENVIRONMENT) as process:
+        try:
+            while not (tmp_path / "folder").exists() and process.poll() is None:
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)  # it is about to train
+            out, err = process.communicate(timeout=300)
+        finally:
+            process.kill()
     assert (process.returncode, out, err.splitlines()[-1]) == (130, "", "nanoconv: interrupted")
     assert "Traceback" not in err
     assert list((tmp_path / "folder").iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_an_interrupt_counts_even_where_its_exception_is_dropped(tmp_path) -> None:
+    code = """
+import contextlib, os, signal
+from nanoconv.data import digits
+def load(real=digits.load):
+    with contextlib.suppress(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+        signal.sigpending()
+    return real()
+digits.load = load
+"""
+    finished = run("demo", "--output", tmp_path, code=code + INTERRUPTIBLE)
+    assert (finished.returncode, finished.stderr) == (130, "nanoconv: interrupted\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 # --------------------------------------------------------------------------- predict

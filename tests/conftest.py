@@ -1,7 +1,7 @@
 """Hypothesis profiles: the default run is short and the same each time.
 
 `--hypothesis-profile=random` draws anew for some minutes (`--hypothesis-seed` repeats a run),
-`--hypothesis-profile=thorough` digs.
+`--hypothesis-profile=thorough` digs, `--hypothesis-profile=quick` only looks.
 """
 
 from hypothesis import HealthCheck, settings
@@ -9,6 +9,9 @@ from hypothesis import HealthCheck, settings
 slow_is_fine = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 settings.register_profile(
     "default", max_examples=15, deadline=None, derandomize=True, suppress_health_check=slow_is_fine
+)
+settings.register_profile(
+    "quick", max_examples=5, deadline=None, derandomize=True, suppress_health_check=slow_is_fine
 )
 settings.register_profile(
     "random", max_examples=40, deadline=None, print_blob=True, suppress_health_check=slow_is_fine

@@ -1,6 +1,6 @@
 """What is asserted of every op and every rung, once, for everything.
 
-`cases.py` says what an op is called, which problems to draw and what PyTorch calls the same thing.
+`cases/` says what an op is called, which problems to draw and what PyTorch calls the same thing.
 Here a drawn problem becomes arrays, runs through nanoconv and PyTorch, forward and backward, and
 is compared within an error bound that is computed, never typed:
 

@@ -15,21 +15,7 @@ from .activations import (
     Tanh,
 )
 from .container import ModuleList, Sequential
-from .layers import (
-    AdaptiveAvgPool2d,
-    AvgPool2d,
-    BatchNorm1d,
-    BatchNorm2d,
-    ChannelShuffle,
-    Conv2d,
-    DepthwiseConv2d,
-    Dropout,
-    Flatten,
-    GlobalAvgPool2d,
-    Identity,
-    Linear,
-    MaxPool2d,
-)
+from .layers import Conv2d, DepthwiseConv2d, Linear
 from .loss import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -42,6 +28,10 @@ from .loss import (
     SmoothL1Loss,
 )
 from .module import Module, Parameter
+from .normalisation import BatchNorm1d, BatchNorm2d
+from .pooling import AdaptiveAvgPool2d, AvgPool2d, GlobalAvgPool2d, MaxPool2d
+from .regularisation import Dropout
+from .shaping import ChannelShuffle, Flatten, Identity
 
 __all__ = [
     "AdaptiveAvgPool2d",

@@ -1,0 +1,19 @@
+"""THE TABLE: for each op what it is called, which problems to draw, and PyTorch's name for it."""
+
+from .convolution import COLUMNS, CONVOLUTIONS
+from .elementwise import ELEMENTWISE
+from .losses import DISTANCES, LOSSES
+from .normalisation import NORMS
+from .others import OTHERS
+from .pooling import POOLS
+
+CASES = [
+    *CONVOLUTIONS,
+    *COLUMNS,
+    *POOLS,
+    *NORMS,
+    *ELEMENTWISE,
+    *OTHERS,
+    *LOSSES,
+    *DISTANCES,
+]

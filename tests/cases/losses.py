@@ -1,0 +1,169 @@
+"""Losses."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from harness import Case
+from hypothesis import strategies as st
+
+import nanoconv as nc
+
+from .draws import around_kinks
+
+
+@st.composite
+def classified(draw, probabilities=False):
+    N, C = draw(st.integers(1, 5)), draw(st.integers(1, 6))
+    pixels = draw(st.sampled_from(((), (), (3,), (2, 2))))
+    x = (C,) if not pixels and draw(st.booleans()) else (N, C, *pixels)
+    target = x if probabilities else x[:1] + x[2:] if len(x) > 1 else ()
+    return {"x": x, "target": target, "w": draw(st.sampled_from((None, (C,))))}, {
+        "reduction": draw(st.sampled_from(("mean", "sum", "none")))
+    }
+
+
+@st.composite
+def entropies(draw, probabilities=False):
+    shapes, attrs = draw(classified(probabilities))
+    attrs["label_smoothing"] = draw(st.sampled_from((0.0, 0.0, 0.1, 1.0)))
+    if not probabilities:
+        attrs["ignore_index"] = draw(st.sampled_from((-100, 0, -1)))
+    return shapes, attrs
+
+
+def scores(name, shape, rng):
+    """Class 0 is met so seldom that, ignored, something is left; every weight is positive."""
+    if name == "target":
+        return np.asarray(rng.integers(0, 1 << 30, shape) % 1000)
+    return rng.uniform(0.2, 2, shape) if name == "w" else rng.standard_normal(shape)
+
+
+def with_classes(function):
+    """The targets drawn are any integers; the classes are what remains of them modulo C."""
+
+    def call(F, x, target, w, **attrs):
+        C = x.shape[1] if len(x.shape) > 1 else x.shape[0]
+        if isinstance(target, nc.Tensor):
+            target = nc.from_numpy(np.asarray(target.numpy() % C))
+        else:
+            target = target % C
+        return getattr(F, function)(x, target, weight=w, **attrs)
+
+    return call
+
+
+LOSSES = [
+    Case(
+        "nll_loss",
+        with_classes("nll_loss"),
+        classified(),
+        lambda shapes, attrs: 8 + math.prod(shapes["x"]),
+        values=scores,
+        constants=("target", "w"),
+    ),
+    Case(
+        "cross_entropy",
+        with_classes("cross_entropy"),
+        entropies(),
+        lambda shapes, attrs: 8 + math.prod(shapes["x"]),
+        values=scores,
+        constants=("target", "w"),
+    ),
+    Case(
+        "cross_entropy.probabilities",
+        lambda F, x, target, w, **attrs: F.cross_entropy(x, target, weight=w, **attrs),
+        entropies(probabilities=True),
+        lambda shapes, attrs: 8 + math.prod(shapes["x"]),
+        constants=("w",),
+    ),
+]
+
+
+# --------------------------------------------------------------------------- losses of numbers
+
+
+@st.composite
+def pairs(draw, more=(), reductions=("mean", "sum", "none")):
+    """Input and target of one shape, perhaps weights that broadcast to it, and some attributes."""
+    shape = tuple(draw(st.lists(st.sampled_from((0, 1, 2, 3, 5, 8)), max_size=4)))
+    if "batchmean" in reductions and not shape:
+        reductions = ("mean", "sum", "none")
+    attrs = {"reduction": draw(st.sampled_from(reductions))}
+    attrs |= {name: draw(st.sampled_from(values)) for name, values in more}
+    return {"x": shape, "target": shape}, attrs
+
+
+@st.composite
+def weighted_pairs(draw, names):
+    shapes, attrs = draw(pairs())
+    shape = shapes["x"]
+    options = st.sampled_from((None, shape, shape[-1:], tuple(min(n, 1) for n in shape)))
+    return shapes | {name: draw(options) for name in names}, attrs
+
+
+def probabilities(name, shape, rng):
+    """Between 0 and 1, and not so near to either that PyTorch's own 1 − x has few digits."""
+    return rng.uniform(0.1, 0.9, shape)
+
+
+def scores_and_answers(name, shape, rng):
+    return rng.standard_normal(shape) * 3 if name == "x" else rng.uniform(0.1, 2, shape)
+
+
+def apart(name, shape, rng):
+    """No x is near its target, where the absolute value has its kink."""
+    values = rng.uniform(0.1, 1.9, shape) * rng.choice((-1, 1), shape)
+    return values if name == "x" else 4 * np.round(rng.uniform(-1, 1, shape))
+
+
+def divergence(F, x, target, reduction, log_target):
+    """PyTorch warns that its mean is not the mathematical one."""
+    if reduction != "mean":
+        return F.kl_div(x, target, reduction=reduction, log_target=log_target)
+    return F.kl_div(x, target, reduction="none", log_target=log_target).mean()
+
+
+DISTANCE_LENGTH = 64  # roundings of a logarithm, a quotient and what the input's own error makes
+DISTANCES = [
+    *(
+        Case(
+            name,
+            lambda F, x, target, name=name, **attrs: getattr(F, name)(x, target, **attrs),
+            problems,
+            lambda shapes, attrs: DISTANCE_LENGTH + math.prod(shapes["x"]),
+            oracle=divergence if name == "kl_div" else None,
+            values=values,
+        )
+        for name, problems, values in (
+            ("mse_loss", pairs(), around_kinks),
+            ("l1_loss", pairs(), apart),
+            ("smooth_l1_loss", pairs((("beta", (1.0, 0.0, 0.3, 5)),)), apart),
+            ("huber_loss", pairs((("delta", (1.0, 0.3, 5)),)), around_kinks),
+            (
+                "kl_div",
+                pairs((("log_target", (False, True)),), ("mean", "sum", "none", "batchmean")),
+                probabilities,
+            ),
+        )
+    ),
+    Case(
+        "binary_cross_entropy",
+        lambda F, x, target, w, **attrs: F.binary_cross_entropy(x, target, weight=w, **attrs),
+        weighted_pairs(("w",)),
+        lambda shapes, attrs: DISTANCE_LENGTH + math.prod(shapes["x"]),
+        values=probabilities,
+        constants=("w",),
+    ),
+    Case(
+        "binary_cross_entropy_with_logits",
+        lambda F, x, target, w, p, **attrs: F.binary_cross_entropy_with_logits(
+            x, target, weight=w, pos_weight=p, **attrs
+        ),
+        weighted_pairs(("w", "p")),
+        lambda shapes, attrs: DISTANCE_LENGTH + math.prod(shapes["x"]),
+        values=scores_and_answers,
+        constants=("w", "p"),
+    ),
+]

@@ -149,6 +149,9 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
     As torch.nn.functional.linear. Any number of leading axes counts as examples. Raises ValueError
     where shapes do not fit and TypeError where dtypes differ.
+
+    Unlike PyTorch: a `weight` (C,) without its axis O, and a `bias` that would have to be repeated
+    for all outputs, are refused.
     """
     check_dtypes("linear", input=input, weight=weight, **given(bias=bias))
     N, O, C = linear_shape(input.shape, weight.shape)

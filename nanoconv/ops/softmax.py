@@ -74,22 +74,26 @@ LOG_SOFTMAX = Op(
 # --------------------------------------------------------------------------- the public functions
 
 
-def softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+def softmax(input: Tensor, dim: int | None = None, *, dtype: Any = None) -> Tensor:
     """`input` as positive numbers with sum 1 along `dim`.
 
     As torch.nn.functional.softmax; with `dtype`, `input` is converted before. ValueError if
     there is no such axis, TypeError for integers.
+
+    Unlike PyTorch: `dim` must be given; which axis None stands for depends on their number there.
     """
     input = converted("softmax", input, dtype)
     check_dtypes("softmax", input=input)
     return apply(SOFTMAX, input, dim=axis("softmax", dim, input.ndim))
 
 
-def log_softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+def log_softmax(input: Tensor, dim: int | None = None, *, dtype: Any = None) -> Tensor:
     """The logarithm of `softmax`, exact also where softmax underflows.
 
     As torch.nn.functional.log_softmax; with `dtype`, `input` is converted before. ValueError if
     there is no such axis, TypeError for integers.
+
+    Unlike PyTorch: `dim` must be given; which axis None stands for depends on their number there.
     """
     input = converted("log_softmax", input, dtype)
     check_dtypes("log_softmax", input=input)

@@ -173,6 +173,7 @@ GRIDS: dict[str, Grid] = {
         {"p": (0.0, 1.0, -0.1, 1.5), "training": (True, False), **INPLACE},
     ),
     "softmax": Grid({"input": (IMAGE, (5,), ())}, {"dim": (0, 1, -1, 4, None)}, refused=NO_DIM),
+    "softmin": Grid({"input": (IMAGE, (5,), ())}, {"dim": (0, 1, -1, 4, None)}, refused=NO_DIM),
     "log_softmax": Grid({"input": (IMAGE, (5,), ())}, {"dim": (0, 1, -1, 4, None)}, refused=NO_DIM),
     **{
         name: Grid({"input": (IMAGE, (0, 3), ())}, INPLACE)
@@ -201,8 +202,16 @@ GRIDS: dict[str, Grid] = {
         {"negative_slope": (0.01, 0, -2.0), **INPLACE},
         more=lambda given: given["inplace"],
     ),
-    "elu": Grid({"input": (IMAGE, (0, 3))}, {"alpha": (1.0, 0.3, -0.5, 2), **INPLACE}),
-    "celu": Grid({"input": (IMAGE, (0, 3))}, {"alpha": (1.0, 0.3, -0.5, 2, 0), **INPLACE}),
+    "elu": Grid(
+        {"input": (IMAGE, (0, 3))},
+        {"alpha": (1.0, 0.3, -0.5, 2), **INPLACE},
+        more=lambda given: given["inplace"],
+    ),
+    "celu": Grid(
+        {"input": (IMAGE, (0, 3))},
+        {"alpha": (1.0, 0.3, -0.5, 2, 0), **INPLACE},
+        more=lambda given: given["inplace"],
+    ),
     "gelu": Grid({"input": (IMAGE, (0, 3))}, {"approximate": ("none", "tanh", "fast")}),
     "softplus": Grid({"input": (IMAGE,)}, {"beta": (1, 0.5, 3), "threshold": (20, 1, -1)}),
     "hardtanh": Grid(
@@ -428,16 +437,62 @@ GRIDS: dict[str, Grid] = {
         refused=((lambda given: given["mode"] != "nearest", "antialias"),),
     ),
     "one_hot": Grid(
-        {"tensor": (whole(0, 4, 3, 2), whole(0, 4, 0), whole(-1, 2, 5))},
+        {"input": (whole(0, 4, 3, 2), whole(0, 4, 0), whole(-1, 2, 5))},
         {"num_classes": (-1, 4, 6, 1)},
     ),
-    "alpha_dropout": Grid(
-        {"input": (IMAGE,)}, {"p": (0.0, 1.0, 1.5), "training": (True, False), **INPLACE}
+    "conv_transpose1d": Grid(
+        {
+            "input": ((2, 4, 9), (4, 9)),
+            "weight": (transposed_weight_of(4, 6, 3),),
+            "bias": ((6,), None),
+        },
+        {
+            "stride": (1, 2, (3,)),
+            "padding": (0, 1, (2,)),
+            "output_padding": (0, 1, (1,), 2),
+            "groups": (1, 2),
+            "dilation": (1, 2),
+        },
     ),
-    "dropout2d": Grid(
-        {"input": (IMAGE, UNBATCHED)},
-        {"p": (0.0, 1.0, 1.5), "training": (True, False), **INPLACE},
+    "max_pool1d": Grid(
+        {"input": ((2, 3, 9), (3, 9), (2, 3, 1))},
+        {
+            "kernel_size": (1, 2, (3,)),
+            "stride": (None, 1, (2,)),
+            "padding": (0, 1),
+            "dilation": (1, 2),
+            "ceil_mode": (False, True),
+            "return_indices": (False, True),
+        },
+        refused=((lambda given: given["input"] == (2, 3, 1) and steps_over(given), "steps over"),),
     ),
+    "avg_pool1d": Grid(
+        {"input": ((2, 3, 9), (3, 9), (2, 3, 1))},
+        {
+            "kernel_size": (1, 2, (3,)),
+            "stride": (None, 1, (2,)),
+            "padding": (0, 1),
+            "ceil_mode": (False, True),
+            "count_include_pad": (True, False),
+        },
+    ),
+    "adaptive_avg_pool1d": Grid({"input": ((2, 3, 9), (3, 9))}, {"output_size": (1, 4, (12,))}),
+    "adaptive_max_pool1d": Grid(
+        {"input": ((2, 3, 9), (3, 9))},
+        {"output_size": (1, 4, (12,)), "return_indices": (False, True)},
+    ),
+    **{
+        name: Grid(
+            {"input": (shape,)}, {"p": (0.0, 1.0, 1.5), "training": (True, False), **INPLACE}
+        )
+        for name, shape in (
+            ("alpha_dropout", IMAGE),
+            ("feature_alpha_dropout", IMAGE),
+            ("dropout1d", (2, 3, 4)),
+            ("dropout2d", IMAGE),
+            ("dropout3d", (2, 3, 4, 5, 2)),
+        )
+    },
 }
 
 # Arguments of PyTorch's that no function here has, and why.
@@ -448,7 +503,7 @@ WITHOUT = {
     "out": "results are always new",
 }
 
-NOT_DIFFERENTIATED = ("running_mean", "running_var", "target", "pos_weight", "indices", "tensor")
+NOT_DIFFERENTIATED = ("running_mean", "running_var", "target", "pos_weight", "indices")
 
 
 def arrays_of(grid: Grid, given: dict[str, Any]) -> dict[str, np.ndarray | None]:
@@ -576,6 +631,8 @@ def signature_in_pytorch(name: str) -> dict[str, Any] | None:
     for part in text.split(","):
         argument, equals, default = map(str.strip, part.partition("="))
         found[argument] = eval(default) if equals else empty
+    if name == "one_hot":  # the documentation's name is not the function's
+        found = {"input" if k == "tensor" else k: v for k, v in found.items()}
     return found
 
 

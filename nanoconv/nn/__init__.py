@@ -1,7 +1,7 @@
 """Networks: `Module`, the layers, and their initial values, under PyTorch's names."""
 
 from .. import functional
-from . import init
+from . import init, utils
 from .activations import (
     Hardsigmoid,
     Hardswish,
@@ -72,4 +72,5 @@ __all__ = [
     "Tanh",
     "functional",
     "init",
+    "utils",
 ]

@@ -58,7 +58,9 @@ def test_norms_that_are_not_finite(bad, norm_type):
     grads = gradients()
     grads[1][2] = bad
     ours, theirs = both(grads)
-    with pytest.raises(RuntimeError, match=r"norm of the gradients is (inf|nan), expected a finite"):
+    with pytest.raises(
+        RuntimeError, match=r"norm of the gradients is (inf|nan), expected a finite"
+    ):
         nn.utils.clip_grad_norm_(ours, 1.0, norm_type, error_if_nonfinite=True)
     assert_close(ours, theirs, 0)
     total = nn.utils.clip_grad_norm_(ours, 1.0, norm_type)

@@ -238,8 +238,8 @@ class InvertedResidualV3Case:
 
     @staticmethod
     def letters(x):
-        # E/4 in multiples of 8, at least 8: below 40 channels there is no other
-        return {"K": x["K"], "E": x["E"], "S": 8 * x["se"]}
+        S = blocks.make_divisible(x["E"] // 4) if x["se"] else 0
+        return {"K": x["K"], "E": x["E"], "S": S}
 
 
 class ShuffleUnitCase:
@@ -527,6 +527,11 @@ def test_blocks_equal_torchvisions(name, data, H, W):
     case = CASES[name]
     x = data.draw(case.settings)
     assert_same_block(case.ours(x), case.theirs(torchvision(), x), case.channels(x), H, W)
+
+
+def test_channels_are_rounded():
+    expected = {1: 8, 8: 8, 8.8: 8, 9: 16, 12: 16, 19.9: 24, 26.4: 24, 90: 88, 100: 104}
+    assert {v: blocks.make_divisible(v) for v in expected} == expected
 
 
 def test_channels_are_rounded_as_in_torchvision():

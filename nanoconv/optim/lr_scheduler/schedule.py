@@ -90,7 +90,8 @@ class LRScheduler:
                 f"{type(self).__name__}: the optimiser has {len(groups)} parameter groups, it had "
                 f"{len(self.base_lrs)} when the schedule was made; make a new one"
             )
-        self.base_lrs += [group.setdefault("initial_lr", group["lr"]) for group in new]
+        starts = [group.setdefault("initial_lr", group["lr"]) for group in new]
+        self.base_lrs = self.base_lrs + starts  # a new list: state dicts may hold the old one
         rates = [rate(group["lr"], self.last_epoch, k) for k, group in enumerate(groups)]
         for group, lr in zip(groups, rates, strict=True):
             group["lr"] = lr

@@ -85,7 +85,124 @@ def test_constants():
     assert init.constant_(t, 0.5).tolist() == [[0.5, 0.5], [0.5, 0.5]]
 
 
-@pytest.mark.parametrize("name", ["linear", "conv2d", "sigmoid", "tanh", "relu", "selu"])
+# --------------------------------------------------------------------------- truncated normal
+
+
+def truncated_cdf(mean, std, a, b):
+    """The distribution function, from the tail that the interval lies in: no digits cancel."""
+    side = 1 if (a + b) / 2 >= mean else -1
+    beyond = np.vectorize(lambda x: math.erfc(side * (x - mean) / (std * math.sqrt(2))))
+    first, last = beyond(a), beyond(b)
+    return lambda x: (beyond(x) - first) / (last - first)
+
+
+TRUNCATED = {
+    "default": (0.0, 1.0, -2.0, 2.0),
+    "of a transformer": (0.0, 0.02, -2.0, 2.0),
+    "one side": (1.0, 2.0, 0.0, 100.0),
+    "narrow": (0.0, 1.0, -0.1, 0.2),
+    "narrow, off the peak": (0.0, 1.0, 0.5, 0.6),
+    "the upper tail": (0.0, 1.0, 2.0, 3.0),
+    "the lower tail": (0.0, 1.0, -9.0, -3.0),
+    "far away": (0.0, 1.0, 8.0, 1000.0),
+    "shifted tail": (-1.0, 0.5, 1.0, 2.0),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("mean", "std", "a", "b"), TRUNCATED.values(), ids=TRUNCATED.keys())
+def test_truncated_normal(mean, std, a, b, dtype):
+    nc.manual_seed(0)
+    ours = nc.tensor(np.full(SHAPE, np.nan, dtype))
+    assert init.trunc_normal_(ours, mean, std, a, b) is ours
+    values = ours.numpy()
+    assert dtype(a) <= values.min() <= values.max() <= dtype(b)
+    assert_drawn_from(values, truncated_cdf(mean, std, a, b))
+
+
+@pytest.mark.parametrize("name", ["default", "narrow", "one side"])
+def test_pytorchs_truncated_normal_passes_the_same_test(name):
+    torch.manual_seed(0)
+    theirs = torch.nn.init.trunc_normal_(torch.empty(SHAPE, dtype=torch.float64), *TRUNCATED[name])
+    assert_drawn_from(theirs.numpy(), truncated_cdf(*TRUNCATED[name]))
+
+
+def test_truncated_normal_without_bounds_or_width():
+    nc.manual_seed(0)
+    t = nc.tensor(np.zeros(SHAPE, np.float64))
+    init.trunc_normal_(t, 1, 2, -math.inf, math.inf)
+    assert_drawn_from(t.numpy(), normal_cdf(2, 1))
+    init.trunc_normal_(t, 0, 1, 6, math.inf)
+    assert t.numpy().min() >= 6
+    assert init.trunc_normal_(nc.tensor([0.0, 0.0]), 0, 1, 3, 3).tolist() == [3, 3]
+    assert init.trunc_normal_(nc.tensor(np.empty((0, 2)))).shape == (0, 2)
+
+
+# --------------------------------------------------------------------------- matrices
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "shape", [(5, 5), (3, 7), (7, 3), (1, 4), (4, 1), (6, 2, 3, 3), (40, 2, 3, 3), (2, 3, 4)]
+)
+def test_orthogonal(shape, dtype):
+    t = nc.tensor(np.full(shape, np.nan, dtype))
+    assert init.orthogonal_(t, gain=3) is t
+    matrix = t.numpy().reshape(shape[0], -1).astype(np.float64)
+    if matrix.shape[0] > matrix.shape[1]:
+        matrix = matrix.T
+    assert np.abs(matrix @ matrix.T - 9 * np.eye(len(matrix))).max() <= 200 * np.finfo(dtype).eps
+
+
+def test_orthogonal_prefers_no_direction():
+    nc.manual_seed(0)
+    angles = []
+    for _ in range(4000):
+        x, y = init.orthogonal_(nc.tensor(np.empty((2, 2)))).numpy()[0]
+        angles.append(math.atan2(y, x))
+    assert_drawn_from(angles, uniform_cdf(-math.pi, math.pi))
+    assert init.orthogonal_(nc.tensor(np.empty((0, 2)))).shape == (0, 2)
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (2, 5), (4, 1), (0, 2)])
+def test_eye_equals_pytorch(shape):
+    ours, theirs = nc.tensor(np.full(shape, np.nan, np.float32)), torch.empty(shape)
+    assert init.eye_(ours).tolist() == torch.nn.init.eye_(theirs).tolist()
+
+
+@pytest.mark.parametrize("groups", [1, 2, 3])
+@pytest.mark.parametrize("shape", [(6, 2, 3), (6, 4, 3, 3), (6, 1, 1, 4), (12, 3, 2, 3, 3)])
+def test_dirac_equals_pytorch(shape, groups):
+    ours, theirs = nc.tensor(np.full(shape, np.nan, np.float32)), torch.empty(shape)
+    assert init.dirac_(ours, groups).tolist() == torch.nn.init.dirac_(theirs, groups).tolist()
+
+
+def test_dirac_copies_the_input():
+    x = nc.tensor(np.random.default_rng(0).normal(size=(2, 6, 5, 5)).astype(np.float32))
+    for groups in (1, 2, 3):
+        layer = nn.Conv2d(6, 6, 3, padding=1, groups=groups, bias=False)
+        init.dirac_(layer.weight, groups)
+        assert np.array_equal(layer(x).detach().numpy(), x.numpy())
+
+
+@pytest.mark.parametrize("sparsity", [0, 0.1, 0.25, 1])
+def test_sparse_has_as_many_zeros_as_in_pytorch(sparsity):
+    nc.manual_seed(0)
+    torch.manual_seed(0)
+    ours = init.sparse_(nc.tensor(np.full((30, 500), np.nan)), sparsity, std=2).numpy()
+    theirs = torch.nn.init.sparse_(torch.empty(30, 500), sparsity).numpy()
+    assert ((ours == 0).sum(0) == (theirs == 0).sum(0)).all()
+    if sparsity < 1:
+        assert_drawn_from(ours[ours != 0], normal_cdf(2))
+    if 0 < sparsity < 1:
+        assert len(np.unique((ours == 0).sum(1))) > 1  # other rows in every column
+
+
+LINEAR = ["linear", "conv1d", "conv2d", "conv3d"]
+LINEAR += ["conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]
+
+
+@pytest.mark.parametrize("name", [*LINEAR, "sigmoid", "tanh", "relu", "selu"])
 def test_gains(name):
     assert init.calculate_gain(name) == torch.nn.init.calculate_gain(name)
 
@@ -100,6 +217,12 @@ def test_gain_of_leaky_relu(slope):
 def test_fans(shape):
     expected = torch.nn.init._calculate_fan_in_and_fan_out(torch.empty(shape))
     assert init.calculate_fans(nc.tensor(np.empty(shape, np.float32))) == expected
+
+
+def test_the_mode_may_be_in_capitals():
+    nc.manual_seed(0)
+    t = init.kaiming_normal_(nc.tensor(np.empty(SHAPE, np.float32)), mode="FAN_OUT")
+    assert_drawn_from(t.numpy(), normal_cdf(math.sqrt(2 / FAN_OUT)))
 
 
 @pytest.mark.parametrize("name", ["kaiming_uniform_", "xavier_normal_"])
@@ -163,6 +286,16 @@ def test_parameters_are_filled_without_a_trace():
         (lambda t: init.normal_(t, 0, -1), "std=-1 must not be negative"),
         (lambda t: init.kaiming_normal_(t, mode="fan"), "mode='fan' must be 'fan_in' or 'fan_out'"),
         (lambda t: init.kaiming_normal_(t, nonlinearity="?"), "nonlinearity='.' must be one of"),
+        (lambda t: init.kaiming_normal_(t, a=True), "param=True must be a number, the slope"),
+        (lambda t: init.trunc_normal_(t, std=0), "std=0 must be positive"),
+        (lambda t: init.trunc_normal_(t, a=2, b=1), "a=2 must not be greater than b=1"),
+        (lambda t: init.orthogonal_(t[0]), r"orthogonal_: tensor has shape \[3\], expected 2 or"),
+        (lambda t: init.eye_(t[0]), r"eye_: tensor has shape \[3\], expected 2 axes"),
+        (lambda t: init.sparse_(t[0], 0.1), r"sparse_: tensor has shape \[3\], expected 2 axes"),
+        (lambda t: init.sparse_(t, 1.5), "sparsity=1.5 must be from 0 to 1"),
+        (lambda t: init.dirac_(t), r"dirac_: tensor has shape \[2, 3\], expected 3, 4 or 5"),
+        (lambda t: init.dirac_(t.reshape(2, 3, 1), 3), "groups=3 must divide the 2 output"),
+        (lambda t: init.dirac_(t.reshape(2, 3, 1), 0), "groups=0 must divide the 2 output"),
         (lambda t: init.xavier_normal_(t[0]), r"shape \(3,\) has no fan"),
     ],
 )

@@ -1,7 +1,7 @@
 """Networks: `Module`, the layers, and their initial values, under PyTorch's names."""
 
 from .. import functional
-from . import init
+from . import blocks, init, utils
 from .activations import (
     Hardsigmoid,
     Hardswish,
@@ -70,6 +70,8 @@ __all__ = [
     "SmoothL1Loss",
     "Softmax",
     "Tanh",
+    "blocks",
     "functional",
     "init",
+    "utils",
 ]

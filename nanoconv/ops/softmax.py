@@ -94,3 +94,10 @@ def log_softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     input = converted("log_softmax", input, dtype)
     check_dtypes("log_softmax", input=input)
     return apply(LOG_SOFTMAX, input, dim=axis("log_softmax", dim, input.ndim))
+
+
+def softmin(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """`softmax` of −input, as torch.nn.functional.softmin: the smallest number gets the most."""
+    input = converted("softmin", input, dtype)
+    check_dtypes("softmin", input=input)
+    return apply(SOFTMAX, -input, dim=axis("softmin", dim, input.ndim))

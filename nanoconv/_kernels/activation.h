@@ -62,7 +62,7 @@ static inline float hardshrink_f32(float x, attributes p) {
     return (x >= -p.a) & (x <= p.a) ? 0 : x;
 }
 static inline float hardshrink_backward_f32(float dy, float x, attributes p) {
-    return (x >= -p.a) & (x <= p.a) ? 0 : dy;
+    return (x > p.a) | (x < -p.a) ? dy : 0;
 }
 
 static inline float softshrink_f32(float x, attributes p) {
@@ -105,7 +105,8 @@ static inline float silu_backward_f32(float dy, float x, attributes p) {
 
 static inline float elu_f32(float x, attributes p) { return x > 0 ? x : p.a * expm1_f32(x); }
 static inline float elu_backward_f32(float dy, float x, attributes p) {
-    return x > 0 ? dy : dy * (p.a * exp_f32(x));
+    float below = x > 0 ? 0 : x;
+    return dy * ((x > 0 ? 1 : p.a) * exp_f32(below));
 }
 
 #define SELU_SCALE 1.05070098735548049342f
@@ -114,14 +115,16 @@ static inline float selu_f32(float x, attributes p) {
     return x > 0 ? SELU_SCALE * x : SELU_SCALE * SELU_ALPHA * expm1_f32(x);
 }
 static inline float selu_backward_f32(float dy, float x, attributes p) {
-    return x > 0 ? SELU_SCALE * dy : dy * (SELU_SCALE * SELU_ALPHA * exp_f32(x));
+    float below = x > 0 ? 0 : x;
+    return dy * ((x > 0 ? SELU_SCALE : SELU_SCALE * SELU_ALPHA) * exp_f32(below));
 }
 
 static inline float celu_f32(float x, attributes p) {
     return x > 0 ? x : p.a * expm1_f32(x / p.a);
 }
 static inline float celu_backward_f32(float dy, float x, attributes p) {
-    return x > 0 ? dy : dy * exp_f32(x / p.a);
+    float below = x > 0 ? 0 : x;
+    return dy * exp_f32(below / p.a);
 }
 
 /* x Phi(x), Phi(x) = e^(-x^2/2) R(|x|) below 0, and 1 minus that above; Phi' = e^(-x^2/2) / sqrt 2pi */

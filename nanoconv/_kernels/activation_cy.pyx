@@ -10,9 +10,9 @@ Why: an activation should cost no more than reading and writing its arrays, but 
     `math_f32.h` are vectorised by the compiler. A block pays for the call through a pointer.
 
 Error against the exact value, in units in the last place, except where the value is subnormal:
-below 3 for sigmoid, tanh, silu, elu, selu, softplus, logsigmoid, softsign, below 4 for mish. Where
-e is raised to a product, rounding it counts: below 4 + |x/alpha| for celu, 4 + x² for gelu and
-6 + 2·|x|³ + 4·|x| for its approximation by tanh.
+below 3 for sigmoid, tanh, silu, elu, selu, softplus, logsigmoid and softsign, below 4 for mish.
+Where e is raised to something that is rounded itself: below 3 + |x/alpha| for celu, 6 + x² for
+gelu, and 4 + 2·|x| + |x|³ for its approximation by tanh.
 """
 
 from cython.parallel cimport prange

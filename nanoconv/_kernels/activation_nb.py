@@ -164,7 +164,7 @@ def hardshrink_backward_f32(dx, dy, x, lambd, sizes):
     a = F32(lambd)
     for k in range(sizes[0]):
         dyk = dy[k]
-        dx[k] = ZERO if (x[k] >= -a) & (x[k] <= a) else dyk
+        dx[k] = dyk if (x[k] > a) | (x[k] < -a) else ZERO
 
 
 @kernel()
@@ -182,7 +182,7 @@ def softshrink_backward_f32(dx, dy, x, lambd, sizes):
     a = F32(lambd)
     for k in range(sizes[0]):
         dyk = dy[k]
-        dx[k] = ZERO if (x[k] >= -a) & (x[k] <= a) else dyk
+        dx[k] = dyk if (x[k] > a) | (x[k] < -a) else ZERO
 
 
 # --------------------------------------------------------------------------- smooth

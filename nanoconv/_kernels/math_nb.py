@@ -90,7 +90,7 @@ T5, T6, T7, T8 = map(F32, (0.15933916, -0.25585568, 0.14403884, -0.029159484))
 
 @helper
 def log1p_unit(u):
-    """log(1 + u) = 2·artanh(u / (2 + u)) for 0 ≤ u ≤ 1, wrong by less than 1.5 units."""
+    """log(1 + u) = 2·artanh(u / (2 + u)) for 0 ≤ u ≤ 1, wrong by less than 2 units."""
     s = u / (TWO + u)  # at most 1/3
     z = s * s
     q = ((L3 * z + L2) * z + L1) * z + L0
@@ -99,7 +99,10 @@ def log1p_unit(u):
 
 @helper
 def normal_tail(t):
-    """R(t) = e^(t²/2)·Φ(−t) for t ≥ 0, wrong by less than 2.5 units."""
+    """R(t) = e^(t²/2)·Φ(−t), wrong by less than 5 units for 0 ≤ t ≤ 14.5.
+
+    For larger t, e^(−t²/2) is 0, and all that counts is that R is finite.
+    """
     u = ONE / (ONE + STRETCH * t)
     q = ((((((((T8 * u + T7) * u + T6) * u + T5) * u + T4) * u + T3) * u + T2) * u + T1) * u) + T0
     return q * u

@@ -108,14 +108,21 @@ cdef void add_rows(
     double *total, const float *dy, const float *x, Py_ssize_t m, Py_ssize_t pitch,
     Py_ssize_t width,
 ) noexcept nogil:
-    """total += Σ x·dy over m rows, where x is not positive."""
+    """total += Σ x·dy over m rows, where x is not positive.
+
+    Elsewhere both factors are 0, so that a column is summed by the same multiply-adds wherever it
+    lies in a vector, and no infinite dy gets in.
+    """
     cdef Py_ssize_t r, c, p
+    cdef float xp, dyp
     cdef float part[COLUMNS]
     memset(part, 0, width * sizeof(float))
     for r in range(m):
         p = r * pitch
         for c in range(width):
-            part[c] += 0 if x[p + c] > 0 else x[p + c] * dy[p + c]
+            xp = 0 if x[p + c] > 0 else x[p + c]
+            dyp = 0 if x[p + c] > 0 else dy[p + c]
+            part[c] += xp * dyp
     for c in range(width):
         total[c] += part[c]
 

@@ -57,7 +57,7 @@ def hardswish_backward(dy: Array, x: Array) -> Array:
 
 
 def hardshrink_backward(dy: Array, x: Array, lambd: float) -> Array:
-    return np.where((x >= -lambd) & (x <= lambd), 0, dy)
+    return np.where((x > lambd) | (x < -lambd), dy, 0)
 
 
 def softshrink_forward(x: Array, lambd: float) -> Array:

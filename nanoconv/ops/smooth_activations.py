@@ -72,7 +72,7 @@ def silu_backward(dy: Array, x: Array) -> Array:
 
 def normal_cdf(x: Array) -> Array:
     """Φ(x)"""
-    return np.asarray(erfc(x / -math.sqrt(2)) / 2, x.dtype)
+    return np.asarray(erfc(x / np.float64(-math.sqrt(2))) / 2, x.dtype)
 
 
 def gelu_backward(dy: Array, x: Array) -> Array:

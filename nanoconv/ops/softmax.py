@@ -2,6 +2,7 @@
 
     y[c] = e^x[c] / Σ_k e^x[k]                      along one axis, of which c and k are positions
     log_softmax:  z[c] = log y[c] = x[c] − log Σ_k e^x[k]
+    softmin:      softmax of −x
 
 Adding the same number to all x changes nothing, so the largest x is taken off first: e^(x − max)
 cannot overflow and one term of the sum is 1. log_softmax is more than the logarithm of softmax:

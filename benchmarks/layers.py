@@ -196,9 +196,17 @@ NETS = {
 
 def others() -> Iterator[Layer]:
     """Ops that none of the three nets contains, at shapes of MobileNetV2's."""
-    for act in ("leaky_relu", "sigmoid", "tanh", "hardsigmoid", "hardswish", "silu"):
+    for act in (
+        "leaky_relu", "sigmoid", "tanh", "hardsigmoid", "hardswish", "silu", "gelu", "mish",
+        "softplus", "softsign", "logsigmoid", "elu", "selu", "celu", "hardtanh", "hardshrink",
+        "softshrink",
+    ):  # fmt: skip
         yield bare("block3.expand.act", act, 144, 56)
         yield bare("block12.dw.act", act, 576, 14)
+    for c, side, block in ((144, 56, "block3.expand"), (576, 14, "block12.dw")):
+        yield bare(f"{block}.act", "threshold", c, side, threshold=0.1, value=0.0)
+        yield bare(f"{block}.act", "glu", c, side, dim=1)
+        yield Layer(f"{block}.act", "prelu", (1, c, side, side), (c,))
     window = {"kernel_size": 3, "stride": 2, "padding": 1}
     yield bare("block4.dw", "avg_pool2d", 144, 56, **window)
     yield bare("block14.dw", "avg_pool2d", 576, 14, **window)

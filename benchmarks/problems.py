@@ -37,7 +37,7 @@ GRADIENTS = ("input_grad", "weight_grad", "bias_grad")
 MULTILINEAR = (
     "conv2d", "depthwise_conv2d", "im2col", "linear", "adaptive_avg_pool2d", "avg_pool2d"
 )  # fmt: skip
-SUMMED = (*MULTILINEAR, "batch_norm")  # all others add up no more than a few numbers
+SUMMED = (*MULTILINEAR, "batch_norm", "prelu")  # all others add up no more than a few numbers
 
 
 # --------------------------------------------------------------------------- calling an op
@@ -51,7 +51,7 @@ def call(functional: Any, layer: Layer, x: Any, w: Any, b: Any) -> Any:
         return functional.conv2d(x, w, b, **layer.attrs, groups=layer.x[1])
     if layer.op == "im2col" and not hasattr(functional, "im2col"):
         return unfold(functional, layer, x)
-    inputs = (x,) if w is None else (x, w, b)
+    inputs = (x,) if w is None else (x, w) if b is None else (x, w, b)
     return getattr(functional, layer.op)(*inputs, **layer.attrs)
 
 

@@ -32,6 +32,8 @@ def in_pytorch(problem: Problem, memory_format: str, torch: Any) -> Callable[[],
     dy = torch.empty_like(y).copy_(torch.from_numpy(problem.dy))  # laid out as y is
 
     def backward() -> tuple:
+        if layer.op == "prelu":  # its node leaves the sum over pixels to the engine
+            return tuple(g.numpy() for g in torch.autograd.grad(y, inputs, dy, retain_graph=True))
         with torch.no_grad():
             found = gradients(y.grad_fn, dy)
         return tuple(found[id(tensor)].numpy() for tensor in inputs)

@@ -11,7 +11,9 @@ Row = dict[str, Any]
 LANGUAGES = ("loops", "numba.loops", "numpy", "numba", "cython", "simd", "pytorch")
 NAMES = ("loops", "the same in Numba", "NumPy", "Numba", "Cython", "SIMD", "PyTorch")
 ACTIVATIONS = (
-    "relu", "relu6", "leaky_relu", "sigmoid", "tanh", "hardsigmoid", "hardswish", "silu",
+    "relu", "relu6", "leaky_relu", "sigmoid", "tanh", "hardsigmoid", "hardswish", "silu", "gelu",
+    "mish", "softplus", "softsign", "logsigmoid", "elu", "selu", "celu", "hardtanh", "hardshrink",
+    "softshrink", "threshold",
 )  # fmt: skip
 NUMBER = r"([\d.,]+( %)?( \([\d.,]+\))?)?"
 

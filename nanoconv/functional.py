@@ -1,14 +1,15 @@
 """Every op as a function, under PyTorch's names; each is told in the file that it comes from."""
 
 from .ops.activations import (
+    hardshrink,
     hardsigmoid,
     hardswish,
+    hardtanh,
     leaky_relu,
     relu,
     relu6,
-    sigmoid,
-    silu,
-    tanh,
+    softshrink,
+    threshold,
 )
 from .ops.batchnorm import batch_norm
 from .ops.channel_shuffle import channel_shuffle
@@ -24,12 +25,28 @@ from .ops.distances import (
     smooth_l1_loss,
 )
 from .ops.dropout import dropout
+from .ops.glu import glu
 from .ops.im2col import col2im, im2col
 from .ops.linear import linear
 from .ops.losses import cross_entropy, nll_loss
 from .ops.pool2d import adaptive_avg_pool2d, avg_pool2d, global_avg_pool2d, max_pool2d
+from .ops.prelu import prelu
 from .ops.shaping import pad
-from .ops.softmax import log_softmax, softmax
+from .ops.smooth_activations import (
+    celu,
+    elu,
+    gelu,
+    logsigmoid,
+    mish,
+    selu,
+    sigmoid,
+    silu,
+    softplus,
+    softsign,
+    tanh,
+    tanhshrink,
+)
+from .ops.softmax import log_softmax, softmax, softmin
 
 __all__ = [
     "adaptive_avg_pool2d",
@@ -37,15 +54,21 @@ __all__ = [
     "batch_norm",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "celu",
     "channel_shuffle",
     "col2im",
     "conv2d",
     "cross_entropy",
     "depthwise_conv2d",
     "dropout",
+    "elu",
+    "gelu",
     "global_avg_pool2d",
+    "glu",
+    "hardshrink",
     "hardsigmoid",
     "hardswish",
+    "hardtanh",
     "huber_loss",
     "im2col",
     "kl_div",
@@ -53,15 +76,25 @@ __all__ = [
     "leaky_relu",
     "linear",
     "log_softmax",
+    "logsigmoid",
     "max_pool2d",
+    "mish",
     "mse_loss",
     "nll_loss",
     "pad",
+    "prelu",
     "relu",
     "relu6",
+    "selu",
     "sigmoid",
     "silu",
     "smooth_l1_loss",
     "softmax",
+    "softmin",
+    "softplus",
+    "softshrink",
+    "softsign",
     "tanh",
+    "tanhshrink",
+    "threshold",
 ]

@@ -138,6 +138,7 @@ def test_an_equal_argument_of_another_type_is_no_other_argument():
 # --------------------------------------------------------------------------- wrong types
 
 INTS, DOUBLES = nc.ones(2, 4, 3, 3).long(), nc.ones(2, 4, 3, 3).double()
+ACTIVATIONS = sorted({*activations.FORWARD, "glu", "softmin", "tanhshrink"} - {"gelu_tanh"})
 EVERY_OP = [
     ("adaptive_avg_pool2d", (1,)),
     ("avg_pool2d", (2,)),
@@ -152,7 +153,8 @@ EVERY_OP = [
     ("log_softmax", (1,)),
     ("max_pool2d", (2,)),
     ("softmax", (1,)),
-    *((name, ()) for name in activations.TABLE),
+    *((name, {"threshold": (0, 0), "softmin": (1,)}.get(name, ())) for name in ACTIVATIONS),
+    ("prelu", (ones(4),)),
 ]
 
 

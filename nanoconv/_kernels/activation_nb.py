@@ -1,88 +1,30 @@
 """Activations: y = f(x) and dx = f'(x) · dy over flat arrays.
 
-Layout: any; the arrays are flat and the elements independent.
-Loops: one, over the elements.
+Layout: any; the arrays are flat and the elements independent. glu: (M, 2, K), of which [:, 0] is
+    gated by [:, 1].
+Loops: one, over the elements; glu: rows of K elements.
 Tile: one vector of elements, as wide as the machine that this is compiled on has them.
 Why: an activation should cost no more than reading and writing its arrays. A loop becomes vectors
-    if it neither calls nor branches: hence the polynomials below in place of math.exp, and choices
+    if it neither calls nor branches: hence `math_nb` in place of math.exp, and choices
     between two values that are both at hand, never `and`. Constants are float32, because a Python
     number would draw the arithmetic into float64.
 
-Error of sigmoid, tanh and silu against the exact value: below 3 units in the last place, except
-where silu itself is subnormal (x < −87). NaN takes the side of a comparison that it has in PyTorch.
+The errors are those that `activation_cy` promises. NaN takes the side of a comparison that it has
+in PyTorch.
 """
 
 import numpy as np
 
 from .jit_nb import helper, kernel
+from .math_nb import exp, expm1, log1p_unit, normal_tail, sigmoid, sigmoid_slope
 
-F32, I32 = np.float32, np.int32
+F32 = np.float32
 ZERO, HALF, ONE, TWO, THREE, FOUR, SIX = map(F32, (0, 0.5, 1, 2, 3, 4, 6))
 THIRD, SIXTH = F32(1 / 3), F32(1 / 6)
-
-
-# --------------------------------------------------------------------------- the exponential
-#
-# x = n·ln 2 + r with n = round(x / ln 2) and |r| ≤ ln 2 / 2, so that eˣ = 2ⁿ·eʳ, and
-# p = eʳ − 1 = r + r²·Q(r) with Q fitted for the smallest relative error of p (1.3e-8).
-
-LOWEST, LOWEST_M1, HIGHEST = F32(-104), F32(-18), F32(89)
-LOG2_E = F32(1.442695)
-ROUNDER = F32(1.5 * 2**23)  # its sum with n + r/ln 2 has no fraction: the low bits are n
-ROUNDER_BITS = I32(0x4B400000)
-LN2_HIGH, LN2_LOW = F32(0.693359375), F32(-2.12194440e-4)  # n·LN2_HIGH is exact
-Q0, Q1, Q2, Q3, Q4 = map(F32, (0.49999997, 0.16666542, 0.041667204, 0.008366647, 0.0013882498))
-
-
-@helper
-def reduced(x):
-    """n and p of x."""
-    x = LOWEST if x < LOWEST else x  # e⁻¹⁰⁴ rounds to 0, e⁸⁹ to inf; NaN passes both
-    x = HIGHEST if x > HIGHEST else x
-    t = F32(x * LOG2_E + ROUNDER)
-    n = t - ROUNDER
-    r = x - n * LN2_HIGH
-    r = r - n * LN2_LOW
-    q = (((Q4 * r + Q3) * r + Q2) * r + Q1) * r + Q0
-    return I32(t.view(I32) - ROUNDER_BITS), q * (r * r) + r
-
-
-@helper
-def power_of_two(n):
-    """2ⁿ for −126 ≤ n ≤ 127, written as the bits of a float."""
-    return I32((n + 127) << 23).view(F32)
-
-
-@helper
-def exp(x):
-    """eˣ, wrong by less than 1.1 units in the last place."""
-    n, p = reduced(x)
-    half = n >> 1  # n runs from −150 to 128, too far for one factor 2ⁿ
-    scale = power_of_two(half)
-    return (scale * p + scale) * power_of_two(n - half)
-
-
-@helper
-def expm1(x):
-    """eˣ − 1 for x ≤ 88, also near 0, where exp(x) − 1 would cancel."""
-    x = LOWEST_M1 if x < LOWEST_M1 else x  # −1 from here on, long before 2ⁿ underflows
-    n, p = reduced(x)
-    scale = power_of_two(n)
-    return scale * p + (scale - ONE)
-
-
-@helper
-def sigmoid(x):
-    """1 / (1 + e⁻ˣ); for x < 0 both sides of the fraction times eˣ."""
-    e = exp(-abs(x))
-    return (e if x < ZERO else ONE) / (ONE + e)
-
-
-@helper
-def sigmoid_slope(x):
-    """σ'(x) = σ(x)·(1 − σ(x)), without a difference that cancels."""
-    e = exp(-abs(x))
-    return e / ((ONE + e) * (ONE + e))
+INVERSE_SQRT_2PI = F32(0.3989422804014327)
+LINEAR, CUBIC = F32(1.5957691216057308), F32(0.07135481627260025)  # √(8/π)·(1, 0.044715)
+SELU_SCALE = F32(1.0507009873554805)
+SELU_BELOW = F32(1.0507009873554805 * 1.6732632423543772)
 
 
 @helper
@@ -91,7 +33,7 @@ def clamp(x, low, high):
     return high if x > high else x
 
 
-# --------------------------------------------------------------------------- the bodies
+# --------------------------------------------------------------------------- piecewise linear
 
 
 @kernel()
@@ -175,6 +117,78 @@ def hardswish_backward_f32(dx, dy, x, sizes):
 
 
 @kernel()
+def hardtanh_f32(y, x, low, high, sizes):
+    """y = min(max(x, low), high)"""
+    a, b = F32(low), F32(high)
+    for k in range(sizes[0]):
+        y[k] = clamp(x[k], a, b)
+
+
+@kernel()
+def hardtanh_backward_f32(dx, dy, x, low, high, sizes):
+    """dx = dy where low < x < high, else 0"""
+    a, b = F32(low), F32(high)
+    for k in range(sizes[0]):
+        dyk = dy[k]
+        dx[k] = dyk if (x[k] > a) & (x[k] < b) else ZERO
+
+
+@kernel()
+def threshold_f32(y, x, t, v, sizes):
+    """y = x where x > t, else v"""
+    a, b = F32(t), F32(v)
+    for k in range(sizes[0]):
+        y[k] = b if x[k] <= a else x[k]
+
+
+@kernel()
+def threshold_backward_f32(dx, dy, x, t, v, sizes):
+    """dx = dy where x > t, else 0"""
+    a = F32(t)
+    for k in range(sizes[0]):
+        dyk = dy[k]
+        dx[k] = ZERO if x[k] <= a else dyk
+
+
+@kernel()
+def hardshrink_f32(y, x, lambd, sizes):
+    """y = x where |x| > λ, else 0"""
+    a = F32(lambd)
+    for k in range(sizes[0]):
+        y[k] = ZERO if (x[k] >= -a) & (x[k] <= a) else x[k]
+
+
+@kernel()
+def hardshrink_backward_f32(dx, dy, x, lambd, sizes):
+    """dx = dy where |x| > λ, else 0"""
+    a = F32(lambd)
+    for k in range(sizes[0]):
+        dyk = dy[k]
+        dx[k] = dyk if (x[k] > a) | (x[k] < -a) else ZERO
+
+
+@kernel()
+def softshrink_f32(y, x, lambd, sizes):
+    """y = x − λ where x > λ, x + λ where x < −λ, else 0"""
+    a = F32(lambd)
+    for k in range(sizes[0]):
+        above, below, inside = x[k] - a, x[k] + a, ZERO * x[k]  # NaN stays NaN
+        y[k] = above if x[k] > a else below if x[k] < -a else inside
+
+
+@kernel()
+def softshrink_backward_f32(dx, dy, x, lambd, sizes):
+    """dx = dy where |x| > λ, else 0"""
+    a = F32(lambd)
+    for k in range(sizes[0]):
+        dyk = dy[k]
+        dx[k] = dyk if (x[k] > a) | (x[k] < -a) else ZERO
+
+
+# --------------------------------------------------------------------------- smooth
+
+
+@kernel()
 def sigmoid_f32(y, x, sizes):
     """y = σ(x) = 1 / (1 + e⁻ˣ)"""
     for k in range(sizes[0]):
@@ -216,3 +230,207 @@ def silu_backward_f32(dx, dy, x, sizes):
     """dx = dy·(σ(x) + x·σ'(x))"""
     for k in range(sizes[0]):
         dx[k] = dy[k] * (sigmoid(x[k]) + x[k] * sigmoid_slope(x[k]))
+
+
+@kernel()
+def elu_f32(y, x, alpha, sizes):
+    """y = x where x > 0, else α·(eˣ − 1)"""
+    a = F32(alpha)
+    for k in range(sizes[0]):
+        below = a * expm1(x[k])
+        y[k] = x[k] if x[k] > ZERO else below
+
+
+@kernel()
+def elu_backward_f32(dx, dy, x, alpha, sizes):
+    """dx = dy where x > 0, else dy·α·eˣ"""
+    a = F32(alpha)
+    for k in range(sizes[0]):
+        dyk = dy[k]
+        below = dyk * (a * exp(x[k]))
+        dx[k] = dyk if x[k] > ZERO else below
+
+
+@kernel()
+def selu_f32(y, x, sizes):
+    """y = s·x where x > 0, else s·α·(eˣ − 1)"""
+    for k in range(sizes[0]):
+        above, below = SELU_SCALE * x[k], SELU_BELOW * expm1(x[k])
+        y[k] = above if x[k] > ZERO else below
+
+
+@kernel()
+def selu_backward_f32(dx, dy, x, sizes):
+    """dx = s·dy where x > 0, else s·α·eˣ·dy"""
+    for k in range(sizes[0]):
+        above, below = SELU_SCALE * dy[k], dy[k] * (SELU_BELOW * exp(x[k]))
+        dx[k] = above if x[k] > ZERO else below
+
+
+@kernel()
+def celu_f32(y, x, alpha, sizes):
+    """y = x where x > 0, else α·(e^(x/α) − 1)"""
+    a = F32(alpha)
+    for k in range(sizes[0]):
+        below = a * expm1(x[k] / a)
+        y[k] = x[k] if x[k] > ZERO else below
+
+
+@kernel()
+def celu_backward_f32(dx, dy, x, alpha, sizes):
+    """dx = dy where x > 0, else dy·e^(x/α)"""
+    a = F32(alpha)
+    for k in range(sizes[0]):
+        dyk = dy[k]
+        below = dyk * exp(x[k] / a)
+        dx[k] = dyk if x[k] > ZERO else below
+
+
+@kernel()
+def gelu_f32(y, x, sizes):
+    """y = x·Φ(x); Φ(x) = e^(−x²/2)·R(|x|) below 0, and 1 minus that above"""
+    for k in range(sizes[0]):
+        tail = exp(-HALF * x[k] * x[k]) * normal_tail(abs(x[k]))
+        rest = ONE - tail
+        y[k] = x[k] * (tail if x[k] < ZERO else rest)
+
+
+@kernel()
+def gelu_backward_f32(dx, dy, x, sizes):
+    """dx = dy·(Φ(x) + x·e^(−x²/2) / √(2π))"""
+    for k in range(sizes[0]):
+        e = exp(-HALF * x[k] * x[k])
+        tail = e * normal_tail(abs(x[k]))
+        rest = ONE - tail
+        dx[k] = dy[k] * ((tail if x[k] < ZERO else rest) + x[k] * (e * INVERSE_SQRT_2PI))
+
+
+@kernel()
+def gelu_tanh_f32(y, x, sizes):
+    """y = x·σ(z), z = √(8/π)·(x + 0.044715·x³)"""
+    for k in range(sizes[0]):
+        y[k] = x[k] * sigmoid(x[k] * (LINEAR + CUBIC * (x[k] * x[k])))
+
+
+@kernel()
+def gelu_tanh_backward_f32(dx, dy, x, sizes):
+    """dx = dy·(σ(z) + x·σ'(z)·dz/dx)"""
+    for k in range(sizes[0]):
+        square = x[k] * x[k]
+        z, dz = x[k] * (LINEAR + CUBIC * square), LINEAR + THREE * CUBIC * square
+        dx[k] = dy[k] * (sigmoid(z) + x[k] * sigmoid_slope(z) * dz)
+
+
+@helper
+def mish_parts(x):
+    """tanh(log(1 + eˣ)) = n / (n + d), n = (1 + eˣ)² − 1, d = 2, and its derivative.
+
+    That is 4·eˣ·(1 + eˣ) / (n + d)². For x > 0, n and d are multiplied by e^(−2x).
+    """
+    e = exp(-abs(x))
+    below, above = e * (e + TWO), ONE + TWO * e
+    n = below if x < ZERO else above
+    twice = TWO * e * e
+    total = n + (TWO if x < ZERO else twice)
+    return n / total, FOUR * e * (ONE if x < ZERO else e) * (ONE + e) / (total * total)
+
+
+@kernel()
+def mish_f32(y, x, sizes):
+    """y = x·tanh(log(1 + eˣ))"""
+    for k in range(sizes[0]):
+        gate, _ = mish_parts(x[k])
+        y[k] = x[k] * gate
+
+
+@kernel()
+def mish_backward_f32(dx, dy, x, sizes):
+    """dx = dy·(tanh(t) + x·dtanh(t)/dx), t = log(1 + eˣ)"""
+    for k in range(sizes[0]):
+        gate, slope = mish_parts(x[k])
+        dx[k] = dy[k] * (gate + x[k] * slope)
+
+
+@kernel()
+def softplus_f32(y, x, beta, threshold, sizes):
+    """y = log(1 + e^z) / β, z = β·x, and x where z > threshold"""
+    a, b = F32(beta), F32(threshold)
+    for k in range(sizes[0]):
+        z = a * x[k]
+        inside = ((ZERO if z < ZERO else z) + log1p_unit(exp(-abs(z)))) / a
+        y[k] = x[k] if z > b else inside
+
+
+@kernel()
+def softplus_backward_f32(dx, dy, x, beta, threshold, sizes):
+    """dx = dy·σ(β·x), and dy where β·x > threshold"""
+    a, b = F32(beta), F32(threshold)
+    for k in range(sizes[0]):
+        z, dyk = a * x[k], dy[k]
+        inside = dyk * sigmoid(z)
+        dx[k] = dyk if z > b else inside
+
+
+@kernel()
+def softsign_f32(y, x, sizes):
+    """y = x / (1 + |x|)"""
+    for k in range(sizes[0]):
+        y[k] = x[k] / (ONE + abs(x[k]))
+
+
+@kernel()
+def softsign_backward_f32(dx, dy, x, sizes):
+    """dx = dy / (1 + |x|)², and NaN at ±∞, as in PyTorch"""
+    for k in range(sizes[0]):
+        d = ONE + abs(x[k])
+        dx[k] = dy[k] / d / d + ZERO * x[k]
+
+
+@kernel()
+def logsigmoid_f32(y, x, sizes):
+    """y = log σ(x) = min(x, 0) − log(1 + e^−|x|)"""
+    for k in range(sizes[0]):
+        y[k] = (x[k] if x[k] < ZERO else ZERO) - log1p_unit(exp(-abs(x[k])))
+
+
+@kernel()
+def logsigmoid_backward_f32(dx, dy, x, sizes):
+    """dx = dy·σ(−x)"""
+    for k in range(sizes[0]):
+        dx[k] = dy[k] * sigmoid(-x[k])
+
+
+# --------------------------------------------------------------------------- glu
+
+
+@helper
+def gated(y, a, b):
+    for k in range(y.size):
+        y[k] = a[k] * sigmoid(b[k])
+
+
+@kernel()
+def glu_f32(y, x, sizes):
+    """y[m, k] = x[m, 0, k]·σ(x[m, 1, k])"""
+    M, K = sizes
+    for m in range(M):
+        at = 2 * m * K
+        gated(y[m * K : (m + 1) * K], x[at : at + K], x[at + K : at + 2 * K])
+
+
+@helper
+def gated_backward(da, db, dy, a, b):
+    for k in range(dy.size):
+        da[k] = dy[k] * sigmoid(b[k])
+        db[k] = dy[k] * a[k] * sigmoid_slope(b[k])
+
+
+@kernel()
+def glu_backward_f32(dx, dy, x, sizes):
+    """dx[m, 0] = dy·σ(x[m, 1]) and dx[m, 1] = dy·x[m, 0]·σ'(x[m, 1])"""
+    M, K = sizes
+    for m in range(M):
+        at, between, end = 2 * m * K, (2 * m + 1) * K, 2 * (m + 1) * K
+        gated_backward(
+            dx[at:between], dx[between:end], dy[m * K : (m + 1) * K], x[at:between], x[between:end]
+        )

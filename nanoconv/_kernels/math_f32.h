@@ -1,11 +1,18 @@
-/* exp and expm1 in float32, written so that the compiler can turn a loop over them into vectors:
-   no table, no branch, no call; every choice is a select.
+/* Functions in float32, written so that the compiler can turn a loop over them into vectors: no
+   table, no branch, no call; every choice is a select.
 
-   Both start from  x = n ln 2 + r,  n = round(x / ln 2),  |r| <= ln 2 / 2,  so that
+   exp and expm1 start from  x = n ln 2 + r,  n = round(x / ln 2),  |r| <= ln 2 / 2,  so that
    e^x = 2^n e^r. One polynomial gives p = e^r - 1 = r + r^2 Q(r), Q fitted for the smallest
    relative error of p (1.3e-8, a fifth of half an ulp). Then
        exp(x)   = 2^n p + 2^n              error < 1.1 ulp
        expm1(x) = 2^n p + (2^n - 1)        error < 1.8 ulp, also near 0, where exp(x) - 1 cancels
+   The logarithm is a series in s = u / (2 + u), and the error function, which a normal
+   distribution needs far out in its tail, a polynomial in 1 / (1 + 0.35 t):
+       log1p_unit(u)  = log(1 + u) = 2 artanh(s)    error < 2 ulp, 0 <= u <= 1
+       normal_tail(t) = e^(t^2/2) Phi(-t)           error < 5 ulp, 0 <= t <= 14.5
+   where Phi(-t) = erfc(t / sqrt 2) / 2 is the probability of a number below -t. For larger t
+   e^(-t^2/2) is 0, and all that counts is that normal_tail is finite.
+
    NaN gives NaN, overflow gives inf, underflow goes through the subnormals to 0. */
 #ifndef NANOCONV_MATH_F32_H
 #define NANOCONV_MATH_F32_H
@@ -50,11 +57,34 @@ static inline float exp_f32(float x) {
     return (scale * a.p + scale) * power_of_two_f32(a.n - half);
 }
 
-static inline float expm1_f32(float x) { /* for x <= 88 */
+static inline float expm1_f32(float x) {
     x = x < -18.0f ? -18.0f : x; /* rounds to -1 from here on, long before 2^n underflows */
     reduced_f32 a = reduce_f32(x);
-    float scale = power_of_two_f32(a.n);
-    return scale * a.p + (scale - 1.0f);
+    float half = power_of_two_f32(a.n - 1); /* n may be 128 */
+    return 2 * (half * a.p + (half - 0.5f));
+}
+
+static inline float log1p_unit_f32(float u) {
+    float s = u / (2 + u), z = s * s; /* s <= 1/3 */
+    float q = 0x1.1ed82ep-2f;
+    q = q * z + 0x1.1ebcf8p-2f;
+    q = q * z + 0x1.99d20ap-2f;
+    q = q * z + 0x1.555502p-1f;
+    return s * 2 + s * (z * q);
+}
+
+static inline float normal_tail_f32(float t) {
+    float u = 1 / (1 + 0.35f * t);
+    float q = -0x1.ddbfbep-6f;
+    q = q * u + 0x1.26fdd6p-3f;
+    q = q * u - 0x1.05ff08p-2f;
+    q = q * u + 0x1.46539cp-3f;
+    q = q * u - 0x1.7c8926p-6f;
+    q = q * u + 0x1.b05e0ep-4f;
+    q = q * u + 0x1.eac81ap-4f;
+    q = q * u + 0x1.1e70e0p-3f;
+    q = q * u + 0x1.1df1c4p-3f;
+    return q * u;
 }
 
 #endif

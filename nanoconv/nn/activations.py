@@ -1,9 +1,11 @@
-"""Activations: layers without parameters, from any shape to the same."""
+"""Activations: from any shape to the same; only PReLU has a parameter, only GLU halves an axis."""
 
 from __future__ import annotations
 
 from .. import functional as F
 from ..tensor import Tensor
+from . import init as initial
+from .arguments import count, parameter
 from .module import Module
 
 
@@ -20,6 +22,10 @@ class _InPlace(Module):
 
     def extra_repr(self) -> str:
         return "inplace=True" if self.inplace else ""
+
+    def with_inplace(self, text: str) -> str:
+        """What `extra_repr` shows of a layer that has other attributes, too."""
+        return text + ", inplace=True" if self.inplace else text
 
 
 class ReLU(_InPlace):
@@ -47,8 +53,94 @@ class LeakyReLU(_InPlace):
         return F.leaky_relu(input, self.negative_slope)
 
     def extra_repr(self) -> str:
-        text = f"negative_slope={self.negative_slope}"
-        return text + ", inplace=True" if self.inplace else text
+        return self.with_inplace(f"negative_slope={self.negative_slope}")
+
+
+class PReLU(Module):
+    """y = x where x > 0, else weight · x, with one weight for all or one for each channel.
+
+    (N, C, …) → the same. `weight` (num_parameters,) begins as `init` and is learned.
+    He et al., arXiv 1502.01852.
+    """
+
+    def __init__(self, num_parameters: int = 1, init: float = 0.25) -> None:
+        super().__init__()
+        self.num_parameters = count("PReLU", "num_parameters", num_parameters)
+        self.init = init
+        self.weight = parameter(self.num_parameters)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """The weight as it begins."""
+        initial.constant_(self.weight, self.init)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.prelu(input, self.weight)
+
+    def extra_repr(self) -> str:
+        return f"num_parameters={self.num_parameters}"
+
+
+class Hardtanh(_InPlace):
+    """y = min(max(x, min_val), max_val). Collobert, thesis, 2004."""
+
+    def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
+        super().__init__(inplace)
+        if not min_val < max_val:
+            raise ValueError(f"Hardtanh: min_val={min_val} must be below max_val={max_val}")
+        self.min_val, self.max_val = min_val, max_val
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.hardtanh(input, self.min_val, self.max_val)
+
+    def extra_repr(self) -> str:
+        return self.with_inplace(f"min_val={self.min_val}, max_val={self.max_val}")
+
+
+class Threshold(_InPlace):
+    """y = x where x > threshold, else value."""
+
+    def __init__(self, threshold: float, value: float, inplace: bool = False) -> None:
+        super().__init__(inplace)
+        self.threshold, self.value = threshold, value
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.threshold(input, self.threshold, self.value)
+
+    def extra_repr(self) -> str:
+        return self.with_inplace(f"threshold={self.threshold}, value={self.value}")
+
+
+class _Shrink(Module):
+    """What Hardshrink and Softshrink share."""
+
+    def __init__(self, lambd: float = 0.5) -> None:
+        super().__init__()
+        self.lambd = lambd
+
+    def extra_repr(self) -> str:
+        return str(self.lambd)
+
+
+class Hardshrink(_Shrink):
+    """y = x where |x| > lambd, else 0. Donoho & Johnstone, Biometrika 1994."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.hardshrink(input, self.lambd)
+
+
+class Softshrink(_Shrink):
+    """y = x − lambd where x > lambd, x + lambd where x < −lambd, else 0; see `Hardshrink`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.softshrink(input, self.lambd)
+
+
+class Tanhshrink(Module):
+    """y = x − tanh(x)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.tanhshrink(input)
 
 
 class Sigmoid(Module):
@@ -86,8 +178,106 @@ class SiLU(_InPlace):
         return F.silu(input)
 
 
+class GELU(Module):
+    """y = x · Φ(x), Φ the normal distribution. Hendrycks & Gimpel, arXiv 1606.08415.
+
+    With approximate="tanh", y = x · (1 + tanh(√(2/π)·(x + 0.044715·x³))) / 2, almost the same.
+    """
+
+    def __init__(self, approximate: str = "none") -> None:
+        super().__init__()
+        self.approximate = approximate
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.gelu(input, self.approximate)
+
+    def extra_repr(self) -> str:
+        return f"approximate={self.approximate!r}"
+
+
+class Mish(_InPlace):
+    """y = x · tanh(log(1 + eˣ)). Misra, arXiv 1908.08681."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.mish(input)
+
+
+class Softplus(Module):
+    """y = log(1 + e^(beta·x)) / beta, and x where beta·x > threshold."""
+
+    def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
+        super().__init__()
+        self.beta, self.threshold = beta, threshold
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.softplus(input, self.beta, self.threshold)
+
+    def extra_repr(self) -> str:
+        return f"beta={self.beta}, threshold={self.threshold}"
+
+
+class LogSigmoid(Module):
+    """y = −log(1 + e⁻ˣ)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.logsigmoid(input)
+
+
+class Softsign(Module):
+    """y = x / (1 + |x|)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.softsign(input)
+
+
+class _Exponential(_InPlace):
+    """What ELU and CELU share."""
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
+        super().__init__(inplace)
+        self.alpha = alpha
+
+    def extra_repr(self) -> str:
+        return self.with_inplace(f"alpha={self.alpha}")
+
+
+class ELU(_Exponential):
+    """y = x where x > 0, else alpha · (eˣ − 1). Clevert et al., arXiv 1511.07289."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.elu(input, self.alpha)
+
+
+class CELU(_Exponential):
+    """y = x where x > 0, else alpha · (e^(x/alpha) − 1). Barron, arXiv 1704.07483."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.celu(input, self.alpha)
+
+
+class SELU(_InPlace):
+    """ELU with α ≈ 1.67, times ≈ 1.05. Klambauer et al., arXiv 1706.02515."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.selu(input)
+
+
+class GLU(Module):
+    """y = a · σ(b), where a and b are the halves of the axis `dim`. Dauphin et al., 1612.08083."""
+
+    def __init__(self, dim: int = -1) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.glu(input, self.dim)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
+
 class _AlongAxis(Module):
-    """What Softmax and LogSoftmax share: an axis that must be named."""
+    """What Softmax, Softmin and LogSoftmax share: an axis that must be named."""
 
     def __init__(self, dim: int | None = None) -> None:
         super().__init__()
@@ -107,6 +297,13 @@ class Softmax(_AlongAxis):
 
     def forward(self, input: Tensor) -> Tensor:
         return F.softmax(input, self.dim)
+
+
+class Softmin(_AlongAxis):
+    """`Softmax` of −x."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.softmin(input, self.dim)
 
 
 class LogSoftmax(_AlongAxis):

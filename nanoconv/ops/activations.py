@@ -1,19 +1,24 @@
-"""Activations: y = f(x), each number on its own. Without one, a chain of layers is a single layer.
+"""Activations made of straight lines: y = f(x), each number on its own.
+
+Without an activation, a chain of layers is a single layer.
 
     relu         max(x, 0)                                     Nair, Hinton, ICML 2010
     relu6        min(max(x, 0), 6)                             Howard et al., arXiv 1704.04861
     leaky_relu   x where x > 0, else slope·x                   Maas et al., ICML 2013
-    sigmoid      σ(x) = 1 / (1 + e⁻ˣ)
-    tanh         (eˣ − e⁻ˣ) / (eˣ + e⁻ˣ)
+    hardtanh     min(max(x, low), high)                        Collobert, thesis, 2004
+    threshold    x where x > t, else v
     hardsigmoid  min(max(x + 3, 0), 6) / 6                     Courbariaux et al., arXiv 1511.00363
     hardswish    x · hardsigmoid(x)                            Howard et al., arXiv 1905.02244
-    silu         x · σ(x)                                      Elfwing et al., arXiv 1702.03118
+    hardshrink   x where |x| > λ, else 0                       Donoho, Johnstone, Biometrika 1994
+    softshrink   x − λ where x > λ, x + λ where x < −λ, else 0    the same paper
+
+The ones made of exponentials are in smooth_activations.py, with the same two ladders each.
 
 Every output depends on one input, so the gradient is a product, dx = dy · f′(x). At a kink, where f
 has no derivative, it is PyTorch's choice, written out as < or ≤ below. NaN stays NaN.
 
     shapes    x, y any
-    cost      reading x and writing y; an exponential for the smooth ones
+    cost      reading x and writing y
 
 >>> import nanoconv as nc
 >>> x = nc.tensor([-4.0, -1.0, 1.0, 8.0], requires_grad=True)
@@ -27,7 +32,9 @@ tensor([0., 0., 1., 0.])
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -39,17 +46,6 @@ Array = np.ndarray
 
 
 # --------------------------------------------------------------------------- the NumPy reference
-#
-# The derivatives of the smooth ones are written with cosh, of which nothing cancels:
-# σ′(x) = σ(x)·(1 − σ(x)) = 1 / (4·cosh²(x/2)) and tanh′(x) = 1 − tanh²(x) = 1 / cosh²(x).
-
-
-def sigmoid_forward(x: Array) -> Array:
-    return 1 / (1 + np.exp(-x))
-
-
-def sigmoid_backward(dy: Array, x: Array) -> Array:
-    return dy / (4 * np.cosh(x / 2) ** 2)
 
 
 def hardsigmoid_forward(x: Array) -> Array:
@@ -60,7 +56,16 @@ def hardswish_backward(dy: Array, x: Array) -> Array:
     return np.where(x <= -3, 0, np.where(x >= 3, dy, dy * (x / 3 + 0.5)))
 
 
-TABLE: dict[str, tuple[Callable[..., Array], Callable[..., Array]]] = {  # f(x) and dy · f′(x)
+def hardshrink_backward(dy: Array, x: Array, lambd: float) -> Array:
+    return np.where((x > lambd) | (x < -lambd), dy, 0)
+
+
+def softshrink_forward(x: Array, lambd: float) -> Array:
+    return np.where(x > lambd, x - lambd, np.where(x < -lambd, x + lambd, 0 * x))
+
+
+Pair = tuple[Callable[..., Array], Callable[..., Array]]  # f(x) and dy · f′(x)
+TABLE: dict[str, Pair] = {
     "relu": (
         lambda x: np.maximum(x, 0),
         lambda dy, x: np.where(x <= 0, 0, dy),
@@ -73,10 +78,13 @@ TABLE: dict[str, tuple[Callable[..., Array], Callable[..., Array]]] = {  # f(x) 
         lambda x, slope: np.where(x > 0, x, slope * x),
         lambda dy, x, slope: np.where(x > 0, dy, slope * dy),
     ),
-    "sigmoid": (sigmoid_forward, sigmoid_backward),
-    "tanh": (
-        np.tanh,
-        lambda dy, x: dy / np.cosh(x) ** 2,
+    "hardtanh": (
+        lambda x, low, high: np.clip(x, low, high),
+        lambda dy, x, low, high: np.where((x > low) & (x < high), dy, 0),
+    ),
+    "threshold": (
+        lambda x, t, v: np.where(x <= t, x.dtype.type(v), x),
+        lambda dy, x, t, v: np.where(x <= t, 0, dy),
     ),
     "hardsigmoid": (
         hardsigmoid_forward,
@@ -86,10 +94,11 @@ TABLE: dict[str, tuple[Callable[..., Array], Callable[..., Array]]] = {  # f(x) 
         lambda x: x * hardsigmoid_forward(x),
         hardswish_backward,
     ),
-    "silu": (
-        lambda x: x * sigmoid_forward(x),
-        lambda dy, x: dy * sigmoid_forward(x) + x * sigmoid_backward(dy, x),
+    "hardshrink": (
+        lambda x, lambd: np.where((x >= -lambd) & (x <= lambd), 0, x),
+        hardshrink_backward,
     ),
+    "softshrink": (softshrink_forward, hardshrink_backward),
 }
 
 
@@ -101,30 +110,30 @@ def flat(x: Array, last: bool) -> Array:
     return np.ascontiguousarray(x.transpose(0, 2, 3, 1) if last else x).reshape(-1)
 
 
-def unflat(row: Array, x: Array, last: bool) -> Array:
-    """A row of `flat`, in the shape of x."""
+def unflat(row: Array, shape: tuple[int, ...], last: bool) -> Array:
+    """A row of `flat`, in its shape again."""
     if not last:
-        return row.reshape(x.shape)
-    N, C, H, W = x.shape
+        return row.reshape(shape)
+    N, C, H, W = shape
     return row.reshape(N, H, W, C).transpose(0, 3, 1, 2)
 
 
-def call_forward(body: Body, x: Array, *slope: float) -> Array:
+def call_forward(body: Body, x: Array, *attrs: float) -> Array:
     last = is_channels_last(x)
     y = empty((x.size,), x.dtype)
-    body(y, flat(x, last), *slope, sizes=(x.size,))
-    return unflat(y, x, last)
+    body(y, flat(x, last), *attrs, sizes=(x.size,))
+    return unflat(y, x.shape, last)
 
 
-def call_backward(body: Body, dy: Array, x: Array, *slope: float) -> Array:
+def call_backward(body: Body, dy: Array, x: Array, *attrs: float) -> Array:
     last = is_channels_last(x)
     dx = empty((x.size,), x.dtype)
-    body(dx, flat(dy, last), flat(x, last), *slope, sizes=(x.size,))
-    return unflat(dx, x, last)
+    body(dx, flat(dy, last), flat(x, last), *attrs, sizes=(x.size,))
+    return unflat(dx, x.shape, last)
 
 
 # NumPy has vectorised max and clip, too; below so many numbers its call costs less.
-AUTO = {"relu": at_least(1 << 14), "relu6": at_least(1 << 16)}
+AUTO = {"relu": at_least(1 << 14), "relu6": at_least(1 << 16), "hardtanh": at_least(1 << 16)}
 
 
 def kernels(function: str) -> list[Kernel]:
@@ -134,29 +143,42 @@ def kernels(function: str) -> list[Kernel]:
     ]
 
 
-def activation(name: str) -> Op:
-    """The Op of one row of the table, with both of its ladders."""
-    f, df = TABLE[name]
+def activation(name: str, f: Callable[..., Array], df: Callable[..., Array]) -> Op:
+    """The Op of one row of a table, with both of its ladders.
+
+    Attributes have names on the tape; ladders and bodies take them in the order that `run` is
+    given them.
+    """
     FORWARD[name] = Ladder(f"{name}.forward", f, kernels(name), call_forward)
     BACKWARD[name] = Ladder(f"{name}.backward", df, kernels(f"{name}_backward"), call_backward)
     return Op(
         name,
-        forward=lambda x, **slope: FORWARD[name](x, *slope.values()),
-        vjp=lambda dy, y, x, **slope: BACKWARD[name](dy, x, *slope.values()),
+        forward=lambda x, **attrs: FORWARD[name](x, *attrs.values()),
+        vjp=lambda dy, y, x, **attrs: BACKWARD[name](dy, x, *attrs.values()),
     )
 
 
-FORWARD: dict[str, Ladder] = {}
+FORWARD: dict[str, Ladder] = {}  # of all activations, also the smooth ones
 BACKWARD: dict[str, Ladder] = {}
-ACTIVATIONS = {name: activation(name) for name in TABLE}
+ACTIVATIONS = {name: activation(name, *pair) for name, pair in TABLE.items()}
 
 
 # --------------------------------------------------------------------------- the public functions
 
 
-def run(name: str, input: Tensor, **slope: float) -> Tensor:
+def run(name: str, input: Tensor, **attrs: float) -> Tensor:
     check_dtypes(name, input=input)
-    return apply(ACTIVATIONS[name], input, **slope)
+    return apply(ACTIVATIONS[name], input, **attrs)
+
+
+def real(op: str, name: str, value: Any) -> float:
+    """`value` if it is a number."""
+    try:
+        if not isinstance(value, (str, bytes)):
+            return float(value)
+    except (TypeError, ValueError):
+        pass
+    raise TypeError(f"{op}: {name}={value!r}, expected a number")
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
@@ -171,17 +193,26 @@ def relu6(input: Tensor, inplace: bool = False) -> Tensor:
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x where x > 0, else negative_slope·x, as torch.nn.functional.leaky_relu; see `relu`."""
-    return run("leaky_relu", input, slope=float(negative_slope))
+    return run("leaky_relu", input, slope=real("leaky_relu", "negative_slope", negative_slope))
 
 
-def sigmoid(input: Tensor) -> Tensor:
-    """1 / (1 + e⁻ˣ), as torch.nn.functional.sigmoid."""
-    return run("sigmoid", input)
+def hardtanh(
+    input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
+) -> Tensor:
+    """min(max(x, min_val), max_val), as torch.nn.functional.hardtanh; `inplace` as in `relu`.
+
+    ValueError unless min_val ≤ max_val.
+    """
+    low, high = real("hardtanh", "min_val", min_val), real("hardtanh", "max_val", max_val)
+    if not low <= high:
+        raise ValueError(f"hardtanh: min_val={min_val} must be at most max_val={max_val}")
+    return run("hardtanh", input, low=low, high=high)
 
 
-def tanh(input: Tensor) -> Tensor:
-    """(eˣ − e⁻ˣ) / (eˣ + e⁻ˣ), as torch.nn.functional.tanh."""
-    return run("tanh", input)
+def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
+    """x where x > threshold, else value, as torch.nn.functional.threshold; see `relu`."""
+    t, v = real("threshold", "threshold", threshold), real("threshold", "value", value)
+    return run("threshold", input, t=t, v=v)
 
 
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
@@ -194,6 +225,17 @@ def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     return run("hardswish", input)
 
 
-def silu(input: Tensor, inplace: bool = False) -> Tensor:
-    """x / (1 + e⁻ˣ), as torch.nn.functional.silu; `inplace` as in `relu`."""
-    return run("silu", input)
+def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """x where |x| > lambd, else 0, as torch.nn.functional.hardshrink; x if lambd is negative."""
+    return run("hardshrink", input, lambd=real("hardshrink", "lambd", lambd))
+
+
+def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """x moved towards 0 by `lambd`, at most to 0, as torch.nn.functional.softshrink.
+
+    ValueError if lambd is negative or not finite.
+    """
+    by = real("softshrink", "lambd", lambd)
+    if not 0 <= by < math.inf:
+        raise ValueError(f"softshrink: lambd={lambd} must be finite and not negative")
+    return run("softshrink", input, lambd=by)

@@ -42,8 +42,8 @@ import numpy as np
 
 from ..dispatch import Op
 from ..tensor import Tensor, apply
-from .activations import sigmoid_forward
 from .checks import check_dtypes, given
+from .smooth_activations import sigmoid_forward
 
 Array = np.ndarray
 REDUCTIONS = ("mean", "sum", "none")

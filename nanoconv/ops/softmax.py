@@ -2,6 +2,7 @@
 
     y[c] = e^x[c] / Σ_k e^x[k]                      along one axis, of which c and k are positions
     log_softmax:  z[c] = log y[c] = x[c] − log Σ_k e^x[k]
+    softmin:      softmax of −x
 
 Adding the same number to all x changes nothing, so the largest x is taken off first: e^(x − max)
 cannot overflow and one term of the sum is 1. log_softmax is more than the logarithm of softmax:
@@ -98,3 +99,10 @@ def log_softmax(input: Tensor, dim: int | None = None, *, dtype: Any = None) -> 
     input = converted("log_softmax", input, dtype)
     check_dtypes("log_softmax", input=input)
     return apply(LOG_SOFTMAX, input, dim=axis("log_softmax", dim, input.ndim))
+
+
+def softmin(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """`softmax` of −input, as torch.nn.functional.softmin: the smallest number gets the most."""
+    input = converted("softmin", input, dtype)
+    check_dtypes("softmin", input=input)
+    return apply(SOFTMAX, -input, dim=axis("softmin", dim, input.ndim))

@@ -86,6 +86,12 @@ OTHERS = [
         lambda shapes, attrs: 8 + math.prod(shapes["x"]),
     ),
     Case(
+        "softmin",
+        lambda F, x, dim: F.softmin(x, dim),
+        along_an_axis(),
+        lambda shapes, attrs: 8 + math.prod(shapes["x"]),
+    ),
+    Case(
         "log_softmax",
         lambda F, x, dim: F.log_softmax(x, dim),
         along_an_axis(),

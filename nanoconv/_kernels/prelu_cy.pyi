@@ -1,0 +1,9 @@
+from numpy import float32
+from numpy.typing import NDArray
+
+F32 = NDArray[float32]
+Sizes = tuple[int, int]
+
+def prelu_f32(y: F32, x: F32, w: F32, sizes: Sizes, threads: int) -> None: ...
+def prelu_input_grad_f32(dx: F32, dy: F32, x: F32, w: F32, sizes: Sizes, threads: int) -> None: ...
+def prelu_weight_grad_f32(dw: F32, dy: F32, x: F32, sizes: Sizes, threads: int) -> None: ...

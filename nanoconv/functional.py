@@ -25,8 +25,11 @@ from .ops.distances import (
 )
 from .ops.dropout import dropout
 from .ops.im2col import col2im, im2col
+from .ops.indexing import one_hot
+from .ops.interpolate import interpolate
 from .ops.linear import linear
 from .ops.losses import cross_entropy, nll_loss
+from .ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 from .ops.pool2d import adaptive_avg_pool2d, avg_pool2d, global_avg_pool2d, max_pool2d
 from .ops.shaping import pad
 from .ops.softmax import log_softmax, softmax
@@ -48,6 +51,7 @@ __all__ = [
     "hardswish",
     "huber_loss",
     "im2col",
+    "interpolate",
     "kl_div",
     "l1_loss",
     "leaky_relu",
@@ -56,7 +60,10 @@ __all__ = [
     "max_pool2d",
     "mse_loss",
     "nll_loss",
+    "one_hot",
     "pad",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "relu",
     "relu6",
     "sigmoid",

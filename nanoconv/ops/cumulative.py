@@ -1,10 +1,10 @@
 """Products and running sums.
 
-    cumsum   y[k] = Σ_{m ≤ k} x[m]        dx[m] = Σ_{k ≥ m} dy[k]
-    prod     y = Π_k x[k]                 dx[m] = dy · Π_{k < m} x[k] · Π_{k > m} x[k]
+    cumsum   y[k] = Σ_{m ≤ k} x[m]    dx[m] = Σ_{k ≥ m} dy[k]
+    prod     y = Π_k x[k]             dx[m] = dy · y / x[m] = dy · Π_{k < m} x[k] · Π_{k > m} x[k]
 
-k and m run along the axis. The two running products of the last line, one from each end, give the
-product of all others without a division, and so also where an x is 0.
+k and m run along the axis. Where an x is 0, the two running products of the last line, one from
+each end, give the product of all others without a division.
 
 >>> import nanoconv as nc
 >>> x = nc.tensor([2.0, 0.0, 3.0], requires_grad=True)
@@ -47,9 +47,9 @@ def _before(x: Array, dim: int) -> Array:
     return np.cumprod(np.concatenate([first, rest], dim), axis=dim)
 
 
-def _prod_vjp(dy: Array, y: None, x: Array, dim: int, keepdim: bool) -> Array:
-    if x.shape[dim] == 0:
-        return np.zeros_like(x)
+def _prod_vjp(dy: Array, y: Array, x: Array, dim: int, keepdim: bool) -> Array:
+    if x.all():  # as in PyTorch, also where that is ∞ / ∞
+        return restore(dy, (dim,), keepdim) * (restore(y, (dim,), keepdim) / x)
     others = _before(x, dim) * np.flip(_before(np.flip(x, dim), dim), dim)
     return restore(dy, (dim,), keepdim) * others
 
@@ -58,6 +58,7 @@ PROD = Op(
     "prod",
     lambda x, dim, keepdim: np.prod(x, axis=dim, dtype=_wide(x), keepdims=keepdim),
     _prod_vjp,
+    keeps="xy",
 )
 
 

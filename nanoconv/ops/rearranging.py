@@ -25,7 +25,7 @@ import numpy as np
 from ..dispatch import Op
 from ..tensor import Array, Tensor, apply, method
 from .geometry import check_output
-from .shaping import axes, axis, integer, integers, permute, transpose
+from .shaping import axes, axis, check_countable, integer, integers, permute, transpose
 
 # --------------------------------------------------------------------------- the other way round
 
@@ -87,6 +87,7 @@ def _repeated(op: str, input: Tensor, repeats: tuple[int, ...]) -> Tensor:
             f"for an input of shape {list(input.shape)}"
         )
     shape = tuple(r * n for r, n in zip(repeats, lengths, strict=True))
+    check_countable(op, "shape", shape, input)
     check_output(op, shape, repeats=list(repeats))
     return apply(REPEAT, input, repeats=repeats)
 

@@ -77,8 +77,8 @@ def interpolate_f32(
     float[::1] scratch, sizes, int threads,
 ):
     """y[n, i, j] = Σ row_weight[a] · Σ col_weight[b] · x[n, row_index[a], col_index[b]]"""
-    cdef Py_ssize_t N, C, H, W, OH, OW, row, n, i, stride, taps
-    N, C, H, W, OH, OW = sizes
+    cdef Py_ssize_t N, C, W, OH, OW, row, n, i, stride, taps
+    N, C, _, W, OH, OW = sizes
     if N * C * OH * OW == 0:
         return
     stride = line_size(W, C)

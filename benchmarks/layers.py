@@ -210,6 +210,11 @@ def others() -> Iterator[Layer]:
     window = {"kernel_size": 3, "stride": 2, "padding": 1}
     yield bare("block4.dw", "avg_pool2d", 144, 56, **window)
     yield bare("block14.dw", "avg_pool2d", 576, 14, **window)
+    for mode in ("nearest", "bilinear", "bicubic"):  # a decoder's way back up, a picture's way down
+        yield bare(f"block4.expand.{mode}", "interpolate", 144, 28, scale_factor=2, mode=mode)
+        yield bare(f"stem.{mode}", "interpolate", 3, 224, size=112, mode=mode)
+    yield bare("block4.expand", "pixel_shuffle", 144, 56, upscale_factor=2)
+    yield bare("stem", "pixel_unshuffle", 3, 224, downscale_factor=2)
 
 
 def im2col(layer: Layer) -> Layer:

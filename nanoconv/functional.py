@@ -27,8 +27,11 @@ from .ops.distances import (
 from .ops.dropout import dropout
 from .ops.glu import glu
 from .ops.im2col import col2im, im2col
+from .ops.indexing import one_hot
+from .ops.interpolate import interpolate
 from .ops.linear import linear
 from .ops.losses import cross_entropy, nll_loss
+from .ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 from .ops.pool2d import adaptive_avg_pool2d, avg_pool2d, global_avg_pool2d, max_pool2d
 from .ops.prelu import prelu
 from .ops.shaping import pad
@@ -71,6 +74,7 @@ __all__ = [
     "hardtanh",
     "huber_loss",
     "im2col",
+    "interpolate",
     "kl_div",
     "l1_loss",
     "leaky_relu",
@@ -81,8 +85,11 @@ __all__ = [
     "mish",
     "mse_loss",
     "nll_loss",
+    "one_hot",
     "pad",
     "prelu",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "relu",
     "relu6",
     "selu",

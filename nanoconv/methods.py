@@ -1,4 +1,4 @@
-"""The methods that arithmetic.py, reductions.py and shaping.py in ops/ attach to Tensor.
+"""The methods that the elementary ops in ops/, from arithmetic.py to sorting.py, attach to Tensor.
 
 They are named here for type checkers and editors, which do not see them attached. Nothing imports
 this file when nanoconv runs.
@@ -6,7 +6,7 @@ this file when nanoconv runs.
 
 from __future__ import annotations
 
-from .ops import arithmetic, reductions, shaping
+from .ops import arithmetic, cumulative, indexing, rearranging, reductions, shaping, sorting
 
 
 class Methods:
@@ -79,6 +79,24 @@ class Methods:
     clone = shaping.clone
     to = shaping.to
     __getitem__ = shaping.__getitem__
+    cumsum = cumulative.cumsum
+    prod = cumulative.prod
+    gather = indexing.gather
+    index_select = indexing.index_select
+    take_along_dim = indexing.take_along_dim
+    flip = rearranging.flip
+    movedim = rearranging.movedim
+    narrow = rearranging.narrow
+    repeat = rearranging.repeat
+    roll = rearranging.roll
+    swapaxes = rearranging.swapaxes
+    tile = rearranging.tile
+    tril = rearranging.tril
+    triu = rearranging.triu
+    unbind = rearranging.unbind
+    argsort = sorting.argsort
+    sort = sorting.sort
+    topk = sorting.topk
     float = shaping.to_float
     double = shaping.to_double
     long = shaping.to_long

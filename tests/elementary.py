@@ -41,6 +41,24 @@ def broadcast(draw, names="ab"):
     return dict(zip(names, shapes, strict=True)), {}
 
 
+@st.composite
+def shapes_with(draw, attrs, least=0, smallest=1):
+    """One shape, and attributes that fit it."""
+    sizes = st.integers(smallest, 4)
+    shape = tuple(draw(st.lists(sizes, min_size=least, max_size=4)))
+    return {"x": shape}, draw(attrs(shape))
+
+
+def axis(shape, more=0):
+    n = max(len(shape) + more, 1)
+    return st.integers(-n, n - 1)
+
+
+def nc_or_torch(tensor):
+    """The library whose functions take this tensor."""
+    return nc if isinstance(tensor, nc.Tensor) else torch
+
+
 def repeats(shapes: dict, attrs: dict) -> int:
     """The longest sum behind one number: a gradient sums over what was broadcast."""
     y = math.prod(np.broadcast_shapes(*shapes.values()))

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from elementary import check, ids
+from elementary import axis, check, ids, nc_or_torch, shapes_with
 from harness import Case, torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,19 +15,6 @@ from hypothesis.extra import numpy as hnp
 import nanoconv as nc
 
 # --------------------------------------------------------------------------- what to draw
-
-
-@st.composite
-def shapes_with(draw, attrs, least=0, smallest=1):
-    """One shape, and attributes that fit it."""
-    sizes = st.integers(smallest, 4)
-    shape = tuple(draw(st.lists(sizes, min_size=least, max_size=4)))
-    return {"x": shape}, draw(attrs(shape))
-
-
-def axis(shape, more=0):
-    n = max(len(shape) + more, 1)
-    return st.integers(-n, n - 1)
 
 
 def reshapes(shape):
@@ -156,10 +143,6 @@ def parts(draw, equal):
         for each in shapes.values():
             each[dim] = draw(st.integers(0, 3))
     return {name: tuple(each) for name, each in shapes.items()}, {"dim": dim}
-
-
-def nc_or_torch(tensor):
-    return nc if isinstance(tensor, nc.Tensor) else torch
 
 
 def weighted(tensors):

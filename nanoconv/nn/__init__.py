@@ -47,7 +47,16 @@ from .module import Module, Parameter
 from .normalisation import BatchNorm1d, BatchNorm2d
 from .pooling import AdaptiveAvgPool2d, AvgPool2d, GlobalAvgPool2d, MaxPool2d
 from .regularisation import Dropout
-from .shaping import ChannelShuffle, Flatten, Identity
+from .shaping import (
+    ChannelShuffle,
+    Flatten,
+    Identity,
+    PixelShuffle,
+    PixelUnshuffle,
+    Upsample,
+    UpsamplingBilinear2d,
+    UpsamplingNearest2d,
+)
 
 __all__ = [
     "CELU",
@@ -88,6 +97,8 @@ __all__ = [
     "NLLLoss",
     "PReLU",
     "Parameter",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "ReLU",
     "ReLU6",
     "Sequential",
@@ -103,6 +114,9 @@ __all__ = [
     "blocks",
     "Tanhshrink",
     "Threshold",
+    "Upsample",
+    "UpsamplingBilinear2d",
+    "UpsamplingNearest2d",
     "functional",
     "init",
     "utils",

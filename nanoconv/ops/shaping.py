@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 import operator
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -65,6 +66,12 @@ def axes(op: str, dim: Any, ndim: int) -> tuple[int, ...]:
     return tuple(found) if ndim else ()
 
 
+def check_countable(op: str, name: str, shape: Sequence[int], like: Tensor) -> None:
+    """A shape whose elements can be counted in bytes, even if some lengths were not 0."""
+    if math.prod(max(n, 1) for n in shape) * like.dtype.itemsize > sys.maxsize:
+        raise ValueError(f"{op}: {name}={list(shape)} is larger than memory can be")
+
+
 # --------------------------------------------------------------------------- another shape
 
 RESHAPE = Op(
@@ -85,6 +92,7 @@ def _checked_shape(op: str, input: Tensor, shape: tuple[int, ...]) -> tuple[int,
             f"{op}: shape={list(shape)} does not fit the {input.numel()} elements "
             f"of a tensor of shape {list(input.shape)}"
         )
+    check_countable(op, "shape", shape, input)
     return shape
 
 
@@ -172,6 +180,7 @@ def expand(input: Tensor, *sizes: Any, size: Any = None) -> Tensor:
     wanted = tuple(h if w == -1 and k >= new else w for k, (h, w) in enumerate(pairs))
     if new < 0 or any(w < 0 or h not in (1, w) for (h, _), w in zip(pairs, wanted, strict=True)):
         raise ValueError(f"expand: size={list(target)} does not fit shape {list(input.shape)}")
+    check_countable("expand", "size", wanted, input)
     return apply(EXPAND, input, size=wanted)
 
 

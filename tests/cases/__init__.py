@@ -6,6 +6,7 @@ from .losses import DISTANCES, LOSSES
 from .normalisation import NORMS
 from .others import OTHERS
 from .pooling import POOLS
+from .shaping import SHAPING
 
 CASES = [
     *CONVOLUTIONS,
@@ -14,6 +15,7 @@ CASES = [
     *NORMS,
     *ELEMENTWISE,
     *OTHERS,
+    *SHAPING,
     *LOSSES,
     *DISTANCES,
 ]

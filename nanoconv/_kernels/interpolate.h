@@ -1,0 +1,82 @@
+/* The inner loops of interpolation: sums of a few weighted lines, or of a few weighted numbers.
+
+   layout   lines of `length` neighbours, line k of x from x + k·stride; taps are an index and a weight
+   loops    taps, four at a time, inside of numbers
+   tile     none: a line stays in the cache between its uses
+   why      1, 2 and 4 taps are what real images need, and are summed in registers, in one go;
+            `restrict`, because the compiler need not fear that y is a part of x */
+#ifndef NANOCONV_INTERPOLATE_H
+#define NANOCONV_INTERPOLATE_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/* y = Σ weight[k] · x[index[k]] */
+static inline void mix_lines(float *restrict y, const float *restrict x, ptrdiff_t stride,
+                             const int64_t *index, const float *weight, ptrdiff_t taps,
+                             ptrdiff_t length) {
+    ptrdiff_t k = 0;
+    if (taps == 1) {
+        const float *restrict p = x + index[0] * stride;
+        float a = weight[0];
+        if (a == 1)
+            memcpy(y, p, length * sizeof(float));
+        else
+            for (ptrdiff_t c = 0; c < length; c++) y[c] = a * p[c];
+    } else if (taps == 2) {
+        const float *restrict p = x + index[0] * stride, *restrict q = x + index[1] * stride;
+        float a = weight[0], b = weight[1];
+        for (ptrdiff_t c = 0; c < length; c++) y[c] = a * p[c] + b * q[c];
+    } else if (taps == 3) {
+        const float *restrict p = x + index[0] * stride, *restrict q = x + index[1] * stride;
+        const float *restrict r = x + index[2] * stride;
+        float a = weight[0], b = weight[1], d = weight[2];
+        for (ptrdiff_t c = 0; c < length; c++) y[c] = a * p[c] + b * q[c] + d * r[c];
+    } else {
+        if (taps < 4) memset(y, 0, length * sizeof(float));
+        for (; k + 4 <= taps; k += 4) {
+            const float *restrict p = x + index[k] * stride;
+            const float *restrict q = x + index[k + 1] * stride;
+            const float *restrict r = x + index[k + 2] * stride;
+            const float *restrict s = x + index[k + 3] * stride;
+            float a = weight[k], b = weight[k + 1], d = weight[k + 2], e = weight[k + 3];
+            if (k == 0)
+                for (ptrdiff_t c = 0; c < length; c++)
+                    y[c] = a * p[c] + b * q[c] + d * r[c] + e * s[c];
+            else
+                for (ptrdiff_t c = 0; c < length; c++)
+                    y[c] += a * p[c] + b * q[c] + d * r[c] + e * s[c];
+        }
+        for (; k < taps; k++) {
+            const float *restrict p = x + index[k] * stride;
+            float a = weight[k];
+            for (ptrdiff_t c = 0; c < length; c++) y[c] += a * p[c];
+        }
+    }
+}
+
+/* y[j] = Σ weight[k] · x[index[k]] over start[j] ≤ k < start[j + 1], for J numbers */
+static inline void mix_numbers(float *restrict y, const float *restrict x,
+                               const int64_t *restrict start, const int64_t *restrict index,
+                               const float *restrict weight, ptrdiff_t J, ptrdiff_t taps) {
+    if (taps == 1)
+        for (ptrdiff_t j = 0; j < J; j++) y[j] = weight[j] * x[index[j]];
+    else if (taps == 2)
+        for (ptrdiff_t j = 0; j < J; j++)
+            y[j] = weight[2 * j] * x[index[2 * j]] + weight[2 * j + 1] * x[index[2 * j + 1]];
+    else if (taps == 4)
+        for (ptrdiff_t j = 0; j < J; j++) {
+            const int64_t *at = index + 4 * j;
+            const float *by = weight + 4 * j;
+            y[j] = (by[0] * x[at[0]] + by[1] * x[at[1]]) + (by[2] * x[at[2]] + by[3] * x[at[3]]);
+        }
+    else
+        for (ptrdiff_t j = 0; j < J; j++) {
+            float sum = 0;
+            for (int64_t k = start[j]; k < start[j + 1]; k++) sum += weight[k] * x[index[k]];
+            y[j] = sum;
+        }
+}
+
+#endif

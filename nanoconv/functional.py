@@ -12,7 +12,9 @@ from .ops.activations import (
 )
 from .ops.batchnorm import batch_norm
 from .ops.channel_shuffle import channel_shuffle
+from .ops.conv1d import conv1d, conv_transpose1d
 from .ops.conv2d import conv2d
+from .ops.conv_transpose2d import conv_transpose2d
 from .ops.depthwise_conv2d import depthwise_conv2d
 from .ops.distances import (
     binary_cross_entropy,
@@ -27,9 +29,10 @@ from .ops.dropout import dropout
 from .ops.im2col import col2im, im2col
 from .ops.linear import linear
 from .ops.losses import cross_entropy, nll_loss
+from .ops.pad import pad
 from .ops.pool2d import adaptive_avg_pool2d, avg_pool2d, global_avg_pool2d, max_pool2d
-from .ops.shaping import pad
 from .ops.softmax import log_softmax, softmax
+from .ops.unfold import fold, unfold
 
 __all__ = [
     "adaptive_avg_pool2d",
@@ -39,10 +42,14 @@ __all__ = [
     "binary_cross_entropy_with_logits",
     "channel_shuffle",
     "col2im",
+    "conv1d",
     "conv2d",
+    "conv_transpose1d",
+    "conv_transpose2d",
     "cross_entropy",
     "depthwise_conv2d",
     "dropout",
+    "fold",
     "global_avg_pool2d",
     "hardsigmoid",
     "hardswish",
@@ -64,4 +71,5 @@ __all__ = [
     "smooth_l1_loss",
     "softmax",
     "tanh",
+    "unfold",
 ]

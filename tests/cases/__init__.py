@@ -6,10 +6,15 @@ from .losses import DISTANCES, LOSSES
 from .normalisation import NORMS
 from .others import OTHERS
 from .pooling import POOLS
+from .transposed import FOLDS, PADS, SIGNALS, TRANSPOSED
 
 CASES = [
     *CONVOLUTIONS,
     *COLUMNS,
+    *TRANSPOSED,
+    *SIGNALS,
+    *FOLDS,
+    *PADS,
     *POOLS,
     *NORMS,
     *ELEMENTWISE,

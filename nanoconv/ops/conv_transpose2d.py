@@ -110,12 +110,10 @@ def _geometry(
                 f"{op}: the input's {axis} {x[2 + k]}, kernel {w[2 + k]}, stride {s}, padding {p}, "
                 f"dilation {d} and output_padding {more} leave {sizes[k]} pixels of output"
             )
-    N, C, H, W = x
-    O, (OH, OW), (ph, pw) = w[1] * groups, sizes, padding
+    (N, C, H, W), (OH, OW), (KH, KW) = x, sizes, w[2:]
+    O, (sh, sw), (ph, pw), (dh, dw) = w[1] * groups, stride, padding, dilation
     check_output(op, (N, O, OH, OW), stride=stride, dilation=dilation)
-    return Geometry(
-        N, O, OH, OW, C, H, W, *w[2:], *stride, ph, ph, pw, pw, *dilation, groups
-    )  # fmt: skip
+    return Geometry(N, O, OH, OW, C, H, W, KH, KW, sh, sw, ph, ph, pw, pw, dh, dw, groups)
 
 
 # --------------------------------------------------------------------------- the literal loops

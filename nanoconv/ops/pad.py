@@ -142,11 +142,13 @@ def pad_widths(shape: tuple[int, ...], flat: tuple[int, ...], mode: str) -> Widt
         left = n + min(a, 0) + min(b, 0)
         if (n + a + b if mode in ("reflect", "replicate") else left) < 0:
             raise ValueError(f"pad: pad={list(flat)} crops more than shape {list(shape)} has")
-        most = {"reflect": max(n - 1, 0), "replicate": LARGEST * (n > 0), "circular": n * (left > 0)}
-        if max(a, b, 0) > most.get(mode, LARGEST):
+        most = LARGEST
+        if mode != "constant":  # what there is to read
+            most = {"reflect": max(n - 1, 0), "circular": n if left else 0}.get(mode, n and LARGEST)
+        if max(a, b, 0) > most:
             raise ValueError(
-                f"pad: pad={list(flat)} with mode={mode!r}, expected at most "
-                f"{most.get(mode, LARGEST)} for an axis of {n} in shape {list(shape)}"
+                f"pad: pad={list(flat)} with mode={mode!r}, expected at most {most} for an axis of "
+                f"{n} in shape {list(shape)}"
             )
     padded = tuple(n + a + b for n, (a, b) in zip(shape, widths, strict=True))
     check_output("pad", padded, pad=list(flat))

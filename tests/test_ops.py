@@ -174,6 +174,9 @@ def test_nan_and_inf_spread_as_in_pytorch(case, rung, data):
             decided = ~np.isnan(x)
             assert np.isfinite(ours[decided]).all()
             assert np.isfinite(theirs[decided]).all()
+        elif k == 2 and case.name.startswith("conv_transpose"):
+            # What was sent beyond the edge meets nothing, or zeros in PyTorch's matrix product.
+            assert np.isfinite(ours[np.isfinite(theirs)]).all()
         else:
             for kind in (np.isnan, np.isposinf, np.isneginf):
                 np.testing.assert_array_equal(kind(ours), kind(theirs), kind.__name__)

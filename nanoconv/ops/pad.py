@@ -36,6 +36,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -85,11 +86,14 @@ def around(low: int, high: int, t: int, end: int, a: int) -> Iterator[tuple[slic
         t += length
 
 
-def blocks(shape: tuple[int, ...], widths: Widths, mode: str) -> Iterator[tuple[tuple, tuple]]:
+@lru_cache(maxsize=1024)
+def blocks(shape: tuple[int, ...], widths: Widths, mode: str) -> list[tuple[tuple, tuple]]:
     """The same for all axes at once: indices of y, each with the index of x that it reads."""
     along = [runs(n, a, b, mode) for n, (a, b) in zip(shape, widths, strict=True)]
-    for block in itertools.product(*along):
-        yield tuple(to for to, _ in block), tuple(source for _, source in block)
+    return [
+        (tuple(to for to, _ in block), tuple(source for _, source in block))
+        for block in itertools.product(*along)
+    ]
 
 
 # --------------------------------------------------------------------------- all axes

@@ -40,14 +40,16 @@ class Layer:
 
     @property
     def side(self) -> int:
-        """Height and width of the output of a convolution or its im2col."""
+        """Height and width of the output of a convolution or its im2col; transposed, its input."""
+        if self.op == "conv_transpose2d":
+            return self.x[2]
         room = self.x[2] + 2 * self.attrs["padding"] - self.kernel
         return room // self.attrs["stride"] + 1
 
     @property
     def macs(self) -> int:
         """Multiply-adds of a convolution or a linear layer; 0 for all others."""
-        if self.op in ("conv2d", "depthwise_conv2d"):
+        if self.op in ("conv2d", "depthwise_conv2d", "conv_transpose2d"):
             o, c, kh, kw = self.w
             return o * c * kh * kw * self.side**2
         return self.w[0] * self.w[1] if self.op == "linear" else 0
@@ -65,7 +67,10 @@ class Layer:
         stride = f" /{self.attrs['stride']}" if self.attrs.get("stride", 1) != 1 else ""
         if self.op == "linear":
             return f"{self.w[1]}→{self.w[0]}"
-        channels = f"{self.x[1]}→{self.w[0]}" if self.op == "conv2d" else f"{self.x[1]}"
+        outputs = {"conv2d": 0, "conv_transpose2d": 1}  # the axis of w that they are
+        channels = f"{self.x[1]}"
+        if self.w and self.op in outputs:
+            channels += f"→{self.w[outputs[self.op]]}"
         return f"{channels}{window}{stride}, {image}"
 
 
@@ -91,6 +96,15 @@ def conv_norm(
     yield Layer(f"{name}.norm", "batch_norm", (1, o, side, side), (o,), True)
     if act:
         yield bare(f"{name}.act", act, o, side)
+
+
+def up(name: str, c: int, o: int, side: int, k: int, s: int, p: int = 0) -> Layer:
+    """A transposed convolution from c to o channels.
+
+    Without a bias: our ladder adds none, so that only then PyTorch's op is the same computation.
+    """
+    attrs = {"stride": s, "padding": p}
+    return Layer(name, "conv_transpose2d", (1, c, side, side), (c, o, k, k), attrs=attrs)
 
 
 def bare(name: str, op: str, c: int, side: int, **attrs: Any) -> Layer:
@@ -217,6 +231,18 @@ def others() -> Iterator[Layer]:
     yield bare("stem", "pixel_unshuffle", 3, 224, downscale_factor=2)
 
 
+DECODERS = {  # nets that make images larger: Radford et al., arXiv 1511.06434; Ronneberger et al.,
+    # arXiv 1505.04597, here at half its width; Long et al., arXiv 1411.4038
+    "dcgan": (
+        up("conv2", 512, 256, 8, 4, 2, 1),
+        up("conv3", 256, 128, 16, 4, 2, 1),
+        up("conv4", 64, 3, 32, 4, 2, 1),
+    ),
+    "unet": (up("up3", 128, 64, 64, 2, 2),),
+    "fcn8s": (up("upscore2", 21, 21, 16, 4, 2), up("upscore8", 21, 21, 28, 16, 8, 4)),
+}
+
+
 def im2col(layer: Layer) -> Layer:
     """The windows of a convolution of more than one pixel."""
     groups = layer.x[1] // layer.w[1]
@@ -227,6 +253,7 @@ def im2col(layer: Layer) -> Layer:
 LAYERS = [layer for net in NETS.values() for layer in net]
 LAYERS += [im2col(layer) for layer in LAYERS if "conv2d" in layer.op and layer.kernel > 1]
 LAYERS += distinct("mobilenet_v2", others())
+LAYERS += [layer for net, own in DECODERS.items() for layer in distinct(net, iter(own))]
 
 
 def smallest_first(layers: list[Layer]) -> list[Layer]:

@@ -35,7 +35,8 @@ from .layers import Layer
 EPS = float(np.finfo(np.float32).eps)
 GRADIENTS = ("input_grad", "weight_grad", "bias_grad")
 MULTILINEAR = (
-    "conv2d", "depthwise_conv2d", "im2col", "linear", "adaptive_avg_pool2d", "avg_pool2d"
+    "conv2d", "depthwise_conv2d", "conv_transpose2d", "im2col", "linear", "adaptive_avg_pool2d",
+    "avg_pool2d",
 )  # fmt: skip
 SUMMED = (*MULTILINEAR, "batch_norm", "prelu")  # all others add up no more than a few numbers
 

@@ -13,7 +13,9 @@ from .ops.activations import (
 )
 from .ops.batchnorm import batch_norm
 from .ops.channel_shuffle import channel_shuffle
+from .ops.conv1d import conv1d, conv_transpose1d
 from .ops.conv2d import conv2d
+from .ops.conv_transpose2d import conv_transpose2d
 from .ops.depthwise_conv2d import depthwise_conv2d
 from .ops.distances import (
     binary_cross_entropy,
@@ -50,6 +52,10 @@ from .ops.smooth_activations import (
     tanhshrink,
 )
 from .ops.softmax import log_softmax, softmax, softmin
+from .ops.pad import pad
+from .ops.pool2d import adaptive_avg_pool2d, avg_pool2d, global_avg_pool2d, max_pool2d
+from .ops.softmax import log_softmax, softmax
+from .ops.unfold import fold, unfold
 
 __all__ = [
     "adaptive_avg_pool2d",
@@ -60,12 +66,16 @@ __all__ = [
     "celu",
     "channel_shuffle",
     "col2im",
+    "conv1d",
     "conv2d",
+    "conv_transpose1d",
+    "conv_transpose2d",
     "cross_entropy",
     "depthwise_conv2d",
     "dropout",
     "elu",
     "gelu",
+    "fold",
     "global_avg_pool2d",
     "glu",
     "hardshrink",
@@ -104,4 +114,5 @@ __all__ = [
     "tanh",
     "tanhshrink",
     "threshold",
+    "unfold",
 ]

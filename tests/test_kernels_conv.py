@@ -33,7 +33,8 @@ PRODUCTS = [
 ]
 
 # (N, C, H, W, O, kernel, stride, padding, dilation, groups): more than 256 and 128 pixels; a bundle
-# of groups and a rest; slices of a group; a view; C/G of 1 to 4; no image at all
+# of groups and a rest; slices of a group; a view; C/G of 1 to 4; no image at all; windows so large
+# that a block has 21 pixels, or 8
 CONVOLUTIONS = [
     (1, 3, 23, 25, 33, 3, 2, 1, 1, 1),
     (2, 5, 17, 17, 7, 3, 1, 1, 1, 1),
@@ -45,6 +46,8 @@ CONVOLUTIONS = [
     (1, 90, 13, 13, 60, 1, 1, 0, 1, 1),
     (1, 6, 15, 15, 12, 3, 1, 1, 1, 6),
     (0, 8, 6, 6, 4, 3, 1, 1, 1, 2),
+    (1, 21, 20, 20, 9, 12, 3, 2, 1, 1),
+    (1, 70, 18, 17, 5, 16, 1, 1, 1, 1),
 ]
 
 # (N, C, H, W, multiplier, kernel, stride, padding, dilation): chunks of channels and a rest, less

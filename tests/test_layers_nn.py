@@ -344,8 +344,8 @@ def test_batch_norm_forgets():
         ),
         (lambda: nn.Conv2d(4, 6, 1, groups=0), "Conv2d: groups=0"),
         (
-            lambda: nn.Conv2d(1, 1, 1, padding_mode="reflect"),
-            "Conv2d: padding_mode='reflect' is not supported, only 'zeros'",
+            lambda: nn.Conv2d(1, 1, 1, padding_mode="constant"),
+            "Conv2d: padding_mode='constant', expected one of 'zeros', 'reflect'",
         ),
         (lambda: nn.DepthwiseConv2d(4, 3, 0), "DepthwiseConv2d: multiplier=0"),
         (lambda: nn.DepthwiseConv2d(4, -3), "DepthwiseConv2d: kernel_size=-3"),

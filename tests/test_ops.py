@@ -173,6 +173,9 @@ def test_nan_and_inf_spread_as_in_pytorch(case, rung, data):
     ):
         if ours.dtype.kind == "i":
             np.testing.assert_array_equal(ours, theirs)
+        elif k == 2 and case.name.startswith("conv_transpose"):
+            # What was sent beyond the edge meets nothing, or zeros in PyTorch's matrix product.
+            assert np.isfinite(ours[np.isfinite(theirs)]).all()
         else:
             decided = ~np.isnan(x) if k == 1 and case.name in UNDECIDED_AT_NAN else ...
             for kind in (np.isnan, np.isposinf, np.isneginf):
@@ -245,8 +248,8 @@ def test_every_ladder_is_in_the_table():
 
 def test_every_op_of_the_functional_interface_is_in_the_table():
     tested = {case.name.partition(".")[0] for case in CASES}
-    # test_shaping.py, test_indexing.py; and what adaptive_avg_pool2d is
-    elsewhere = {"pad", "one_hot", "global_avg_pool2d"}
+    # test_indexing.py; and what adaptive_avg_pool2d is
+    elsewhere = {"one_hot", "global_avg_pool2d"}
     assert set(nc.functional.__all__) - tested == elsewhere
 
 

@@ -394,7 +394,7 @@ REFUSALS = [
     (lambda x: nc.functional.pad(x, (1,) * 8), r"pad: pad=.*, expected two .* at most 3 axes"),
     (lambda x: nc.functional.pad(x, (-3, -2)), r"pad: pad=\[-3, -2\] crops more than shape"),
     (lambda x: nc.functional.pad(x, (-5, 9)), r"pad: pad=\[-5, 9\] crops more than shape"),
-    (lambda x: nc.functional.pad(x, (1, 1), "circular"), r"pad: mode='circular', expected"),
+    (lambda x: nc.functional.pad(x, (1, 1), "zeros"), r"pad: mode='zeros', expected one of"),
     (lambda x: nc.functional.pad(x.long(), (1, 1), value=0.5), r"pad: the float 0\.5 does not fit"),
     (lambda x: x.contiguous("channels_last"), r"contiguous: channels_last needs 4 axes"),
     (lambda x: x.contiguous("nhwc"), r"is_contiguous: memory_format='nhwc', expected"),

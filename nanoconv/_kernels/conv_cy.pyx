@@ -17,7 +17,9 @@ from .gemm cimport (
 from .taps cimport Part, add_taps, read_taps
 
 cdef enum:
-    PIXELS = 128            # output pixels of a block, where nothing speaks for another number
+    PIXELS = 128            # output pixels of a block, where nothing speaks for another number,
+    FEW_PIXELS = 8          # and the least, where a window is so large that it needs the room
+    WIDE = 32               # channels: a part is not cut narrower for the sake of more pixels
     BUNDLE = 64             # channels: small groups are handled together, up to so many
 
 
@@ -80,13 +82,16 @@ cdef void read_pixels(
 cdef struct Cuts:
     # How the channels are cut into parts: `bundle` groups in each, or each group in `slices`.
     Py_ssize_t bundle, slices, count
+    Py_ssize_t pixels       # of a block
     Py_ssize_t K            # columns of one group of the largest part
 
 
 cdef Cuts cut(Geometry *s, Py_ssize_t wanted) noexcept nogil:
-    """At least `wanted` parts if there are channels enough; 128 pixels of one fit the cache."""
+    """At least `wanted` parts if there are channels enough; a block of one fits the cache."""
     cdef Cuts cuts
-    cdef Py_ssize_t taps = s.KH * s.KW, fitting = IN_L2 // (PIXELS * taps)  # channels
+    cdef Py_ssize_t taps = s.KH * s.KW, fitting  # channels
+    cuts.pixels = min(max(IN_L2 // (taps * min(s.Cg, WIDE)), FEW_PIXELS), PIXELS)
+    fitting = IN_L2 // (cuts.pixels * taps)
     cuts.bundle = max(1, min(min(BUNDLE, fitting) // s.Cg, s.G // wanted))
     cuts.slices = max(
         ceil_div(s.Cg, max(fitting, 1)), min(ceil_div(wanted, s.G), ceil_div(s.Cg, LANES))
@@ -111,6 +116,7 @@ cdef Cuts whole_groups(Geometry *s) noexcept nogil:
     cuts.bundle = max(1, min(BUNDLE // s.Cg, s.G))
     cuts.slices = 1
     cuts.count = ceil_div(s.G, cuts.bundle)
+    cuts.pixels = PIXELS
     cuts.K = s.KH * s.KW * s.Cg
     return cuts
 
@@ -199,7 +205,7 @@ def conv2d_im2col_f32_scratch(sizes, int threads):
 
 cdef inline Py_ssize_t input_grad_private(Geometry *s, Cuts *cuts) noexcept nogil:
     # Of each thread: first weights of one group, later a block of columns.
-    return max(PIXELS * cuts.bundle, s.Og) * cuts.K + LINE
+    return max(cuts.pixels * cuts.bundle, s.Og) * cuts.K + LINE
 
 
 def conv2d_im2col_input_grad_f32(
@@ -210,14 +216,15 @@ def conv2d_im2col_input_grad_f32(
 
     layout   dx (N, H, W, C), dy (N, OH, OW, O), w (O, C/G, KH, KW)
     loops    images × parts of the channels → blocks of pixels → gemm.h, then col2im
-    tile     block: 128 pixels × all taps of a part of the channels, within half of L2
+    tile     block: up to 128 pixels × all taps of a part of the channels, within half of L2
     why      windows overlap, so what is added to one image and part is added by one thread
     """
     cdef Geometry s = geometry(sizes)
     if s.N * s.H * s.W * s.C == 0:
         return
     cdef Cuts cuts = cut(&s, ceil_div(threads, s.N))
-    cdef Py_ssize_t taps = s.KH * s.KW, area = s.OH * s.OW, blocks = ceil_div(area, PIXELS)
+    cdef Py_ssize_t taps = s.KH * s.KW, area = s.OH * s.OW, pixels = cuts.pixels
+    cdef Py_ssize_t blocks = ceil_div(area, pixels)
     cdef Py_ssize_t lanes = whole_vectors(cuts.K), private = input_grad_private(&s, &cuts)
     cdef Py_ssize_t task, n, g, m, k, K, count, block, pixel, step
     cdef bint view = is_a_view(&s), parallel = s.N * area * taps * s.Cg * s.O > WORTH_THREADS
@@ -260,8 +267,8 @@ def conv2d_im2col_input_grad_f32(
                 for pixel in range(s.H * s.W):
                     memset(to + pixel * s.C, 0, of.groups * of.channels * sizeof(float))
             for block in range(blocks):
-                m = block * PIXELS
-                count = min(area - m, PIXELS)
+                m = block * pixels
+                count = min(area - m, pixels)
                 for g in range(of.groups):
                     dcols = own + g * count * K
                     step = K
@@ -289,7 +296,7 @@ def conv2d_im2col_input_grad_f32_scratch(sizes, int threads):
 
 cdef inline Py_ssize_t weight_grad_private(Geometry *s, Cuts *cuts) noexcept nogil:
     # Of each thread: one packed panel, a block of columns, and the result.
-    return PIXELS * PANEL * LANES + (PIXELS + s.Og) * cuts.bundle * cuts.K + 2 * LINE
+    return cuts.pixels * PANEL * LANES + (cuts.pixels + s.Og) * cuts.bundle * cuts.K + 2 * LINE
 
 
 def conv2d_im2col_weight_grad_f32(
@@ -300,7 +307,7 @@ def conv2d_im2col_weight_grad_f32(
 
     layout   dw (O, C/G, KH, KW), dy (N, OH, OW, O), x (N, H, W, C)
     loops    parts of C × parts of O → blocks of pixels → im2col, panels → gemm.h
-    tile     block: 128 pixels × all taps of a part of the channels, within half of L2
+    tile     block: up to 128 pixels × all taps of a part of the channels, within half of L2
     why      the sum runs over all pixels of the batch: one thread keeps its part of dw, in the
              order of the columns, while they pass, and puts it in the order of the weights once
     """
@@ -308,7 +315,8 @@ def conv2d_im2col_weight_grad_f32(
     if s.O * s.Cg * s.KH * s.KW == 0:
         return
     cdef Cuts cuts = cut(&s, threads)
-    cdef Py_ssize_t taps = s.KH * s.KW, M = s.N * s.OH * s.OW, blocks = ceil_div(M, PIXELS)
+    cdef Py_ssize_t taps = s.KH * s.KW, M = s.N * s.OH * s.OW, pixels = cuts.pixels
+    cdef Py_ssize_t blocks = ceil_div(M, pixels)
     cdef Py_ssize_t private = weight_grad_private(&s, &cuts)
     cdef Py_ssize_t o_cuts = min(ceil_div(threads, cuts.count), s.Og)
     cdef Py_ssize_t task, g, o, outputs, K, block, m, count, p, ldb
@@ -331,12 +339,12 @@ def conv2d_im2col_weight_grad_f32(
         outputs = (task % o_cuts + 1) * s.Og // o_cuts - o
         K = taps * of.channels
         panel = aligned(privates + threadid() * private)
-        cols = panel + PIXELS * PANEL * LANES
-        totals = aligned(cols + PIXELS * of.groups * K)
+        cols = panel + pixels * PANEL * LANES
+        totals = aligned(cols + pixels * of.groups * K)
         memset(totals, 0, of.groups * outputs * K * sizeof(float))
         for block in range(blocks):
-            m = block * PIXELS
-            count = min(M - m, PIXELS)
+            m = block * pixels
+            count = min(M - m, pixels)
             if not view:
                 read_pixels(cols, count * K, image, &s, m, m + count, &of)
             for g in range(of.groups):

@@ -275,6 +275,11 @@ def conv2d(
     x, unbatch = batched("conv2d", input, 4)
     check_dtypes("conv2d", input=x, weight=weight, **given(bias=bias))
     geo = conv2d_shape(x.shape, weight.shape, stride, padding, dilation, groups)
-    check_bias("conv2d", bias, geo.O)
-    op = depthwise.DEPTHWISE_CONV2D if geo.G == geo.C > 1 else CONV2D
-    return unbatch(apply(op, x, weight, bias, geo=geo))
+    return unbatch(convolved("conv2d", x, weight, bias, geo))
+
+
+def convolved(op: str, x: Tensor, weight: Tensor, bias: Tensor | None, geo: Geometry) -> Tensor:
+    """The op that suits the groups."""
+    check_bias(op, bias, geo.O)
+    kind = depthwise.DEPTHWISE_CONV2D if geo.G == geo.C > 1 else CONV2D
+    return apply(kind, x, weight, bias, geo=geo)

@@ -337,7 +337,7 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     return split(input, -(-length // chunks) or [0] * chunks, dim)
 
 
-# --------------------------------------------------------------------------- taking and padding
+# --------------------------------------------------------------------------- taking
 
 
 def _take(x: Array, index: Index) -> Array:
@@ -362,52 +362,6 @@ GETITEM = Op("getitem", _take, _put_back, keeps="")
 def __getitem__(input: Tensor, index: Any) -> Tensor:  # noqa: N807 (attached to Tensor)
     """input[index]: a view by integers, slices, None, ...; a copy by masks and integer arrays."""
     return apply(GETITEM, input, index=plain_index(index, input.ndim))
-
-
-def _pad(x: Array, widths: Any, value: Any) -> Array:
-    """`widths` has (before, after) for each axis; negative ones crop."""
-    a, b = np.reshape(widths, (-1, 2)).T
-    crop = map(slice, np.maximum(-a, 0), x.shape - np.maximum(-b, 0))
-    inner = x[tuple(crop)]
-    y = np.full_like(inner, value, shape=x.shape + a + b)
-    place = map(slice, np.maximum(a, 0), np.maximum(a, 0) + inner.shape)
-    y[tuple(place)] = inner
-    return y
-
-
-PAD = Op(
-    "pad",
-    _pad,
-    lambda dy, y, x, widths, value: _pad(dy, np.negative(widths), 0),
-    keeps="",
-)
-
-
-def pad(
-    input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None
-) -> Tensor:
-    """`value` (default 0) around the input; negative widths crop.
-
-    As torch.nn.functional.pad, `pad` starts at the last axis: (left, right, top, bottom, …).
-
-    >>> nc.functional.pad(nc.ones(1, 2), (1, 0, 0, 1))
-    tensor([[0., 1., 1.],
-            [0., 0., 0.]])
-    """
-    if mode != "constant":
-        raise ValueError(f"pad: mode={mode!r}, expected 'constant'")
-    flat = integers("pad", "pad", (pad,))
-    if len(flat) % 2 or len(flat) > 2 * input.ndim:
-        raise ValueError(
-            f"pad: pad={list(flat)}, expected two widths for each of at most {input.ndim} axes"
-        )
-    widths = [(0, 0)] * (input.ndim - len(flat) // 2)
-    widths += list(zip(flat[::2], flat[1::2], strict=True))[::-1]
-    for n, (a, b) in zip(input.shape, widths, strict=True):
-        if n + min(a, 0) + min(b, 0) < 0:
-            raise ValueError(f"pad: pad={list(flat)} crops more than shape {list(input.shape)} has")
-    fill = input.dtype.type(0) if value is None else operand(value, input, "pad").item()
-    return apply(PAD, input, widths=tuple(widths), value=fill)
 
 
 # --------------------------------------------------------------------------- memory and dtype

@@ -7,10 +7,15 @@ from .normalisation import NORMS
 from .others import OTHERS
 from .pooling import POOLS
 from .shaping import SHAPING
+from .transposed import FOLDS, PADS, SIGNALS, TRANSPOSED
 
 CASES = [
     *CONVOLUTIONS,
     *COLUMNS,
+    *TRANSPOSED,
+    *SIGNALS,
+    *FOLDS,
+    *PADS,
     *POOLS,
     *NORMS,
     *ELEMENTWISE,

@@ -29,12 +29,40 @@ from .loss import (
 )
 from .module import Module, Parameter
 from .normalisation import BatchNorm1d, BatchNorm2d
-from .pooling import AdaptiveAvgPool2d, AvgPool2d, GlobalAvgPool2d, MaxPool2d
-from .regularisation import Dropout
+from .pooling import (
+    AdaptiveAvgPool1d,
+    AdaptiveAvgPool2d,
+    AdaptiveMaxPool1d,
+    AdaptiveMaxPool2d,
+    AvgPool1d,
+    AvgPool2d,
+    GlobalAvgPool2d,
+    LearnablePool2d,
+    LPPool2d,
+    MaxPool1d,
+    MaxPool2d,
+    MaxUnpool2d,
+    SpatialPyramidPool2d,
+)
+from .regularisation import (
+    AlphaDropout,
+    DropConnect,
+    Dropout,
+    Dropout1d,
+    Dropout2d,
+    Dropout3d,
+    FeatureAlphaDropout,
+    StochasticDepth,
+)
 from .shaping import ChannelShuffle, Flatten, Identity
 
 __all__ = [
+    "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
+    "AdaptiveMaxPool1d",
+    "AdaptiveMaxPool2d",
+    "AlphaDropout",
+    "AvgPool1d",
     "AvgPool2d",
     "BCELoss",
     "BCEWithLogitsLoss",
@@ -44,7 +72,12 @@ __all__ = [
     "Conv2d",
     "CrossEntropyLoss",
     "DepthwiseConv2d",
+    "DropConnect",
     "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Dropout3d",
+    "FeatureAlphaDropout",
     "Flatten",
     "GlobalAvgPool2d",
     "Hardsigmoid",
@@ -53,11 +86,15 @@ __all__ = [
     "Identity",
     "KLDivLoss",
     "L1Loss",
+    "LPPool2d",
     "LeakyReLU",
+    "LearnablePool2d",
     "Linear",
     "LogSoftmax",
     "MSELoss",
+    "MaxPool1d",
     "MaxPool2d",
+    "MaxUnpool2d",
     "Module",
     "ModuleList",
     "NLLLoss",
@@ -69,6 +106,8 @@ __all__ = [
     "Sigmoid",
     "SmoothL1Loss",
     "Softmax",
+    "SpatialPyramidPool2d",
+    "StochasticDepth",
     "Tanh",
     "functional",
     "init",

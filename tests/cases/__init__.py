@@ -6,6 +6,7 @@ from .losses import DISTANCES, LOSSES
 from .normalisation import NORMS
 from .others import OTHERS
 from .pooling import POOLS
+from .regularisation import REGULARISATION
 
 CASES = [
     *CONVOLUTIONS,
@@ -13,6 +14,7 @@ CASES = [
     *POOLS,
     *NORMS,
     *ELEMENTWISE,
+    *REGULARISATION,
     *OTHERS,
     *LOSSES,
     *DISTANCES,

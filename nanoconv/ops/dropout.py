@@ -30,6 +30,7 @@ Networks with Stochastic Depth, arXiv 1603.09382.
 >>> nc.manual_seed(0)
 >>> nc.functional.dropout(nc.tensor([1.0, 1.0, 1.0, 1.0]), 0.5)
 tensor([2., 2., 2., 0.])
+>>> nc.manual_seed(0)
 >>> nc.functional.dropout1d(nc.ones(4, 2)).tolist()
 [[2.0, 2.0], [2.0, 2.0], [2.0, 2.0], [0.0, 0.0]]
 """

@@ -34,7 +34,7 @@ from ..tensor import Tensor, apply
 from .arithmetic import abs as magnitude
 from .checks import batched, check_dtypes
 from .geometry import Geometry
-from .pool2d import MEAN, MEAN_BACKWARD, average_means, max_pool2d, pool2d_shape
+from .pool2d import MEAN, MEAN_BACKWARD, Means, average_means, max_pool2d, pool2d_shape
 
 Array = np.ndarray
 
@@ -48,16 +48,25 @@ def power(x: Array, p: float) -> Array:
     return np.sqrt(x) if p == 0.5 else np.power(x, x.dtype.type(p))
 
 
+def sums(geo: Geometry, dtype: np.dtype) -> tuple[Means, Array]:
+    """The windows with weight 1, whose sums of opposite numbers are exact; and KH·KW / area."""
+    area = average_means(geo, True, None).area
+    return average_means(geo, True, 1), (geo.KH * geo.KW / area).astype(dtype)
+
+
 def lp_pool2d_forward(x: Array, geo: Geometry, p: float) -> tuple[Array, Array]:
     """y and KH·KW·m."""
-    total = MEAN(power(x, p), average_means(geo, True, None)) * x.dtype.type(geo.KH * geo.KW)
+    means, ratio = sums(geo, x.dtype)
+    total = MEAN(power(x, p), means)
+    total *= ratio
     return power(total, 1 / p), total
 
 
 def lp_pool2d_backward(dy: Array, total: Array, x: Array, geo: Geometry, p: float) -> Array:
-    slope = power(total, 1 / p - 1) * total.dtype.type(geo.KH * geo.KW / p)
-    dm = np.where(total == 0, 0, dy * slope).astype(dy.dtype, copy=False)
-    return MEAN_BACKWARD(dm, average_means(geo, True, None)) * power(x, p - 1) * x.dtype.type(p)
+    means, ratio = sums(geo, x.dtype)
+    slope = power(total, 1 / p - 1) * (ratio / p).astype(dy.dtype)
+    dm = np.where(total == 0, dy.dtype.type(0), dy * slope)
+    return MEAN_BACKWARD(dm, means) * power(x, p - 1) * x.dtype.type(p)
 
 
 LP_POOL2D = Op(

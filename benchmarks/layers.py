@@ -202,6 +202,8 @@ def others() -> Iterator[Layer]:
     window = {"kernel_size": 3, "stride": 2, "padding": 1}
     yield bare("block4.dw", "avg_pool2d", 144, 56, **window)
     yield bare("block14.dw", "avg_pool2d", 576, 14, **window)
+    yield bare("pool", "adaptive_max_pool2d", 1280, 7, output_size=1)
+    yield bare("block13.dw.act", "adaptive_max_pool2d", 576, 14, output_size=4)
 
 
 def im2col(layer: Layer) -> Layer:

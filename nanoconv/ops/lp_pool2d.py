@@ -41,11 +41,16 @@ Array = np.ndarray
 
 def power(x: Array, p: float) -> Array:
     """xᵖ; by products where those are the same numbers and many times faster."""
-    if p in (0, 1):
-        return x if p else np.ones_like(x)
+    if p == 1:
+        return x
     if p in (2, 3):
-        return x * x if p == 2 else x * x * x
-    return np.sqrt(x) if p == 0.5 else np.power(x, x.dtype.type(p))
+        y = x * x
+        if p == 3:
+            y *= x
+        return y
+    if abs(p) == 0.5:
+        return np.sqrt(x) if p > 0 else 1 / np.sqrt(x)
+    return np.power(x, x.dtype.type(p))
 
 
 def sums(geo: Geometry, dtype: np.dtype) -> tuple[Means, Array]:
@@ -64,9 +69,11 @@ def lp_pool2d_forward(x: Array, geo: Geometry, p: float) -> tuple[Array, Array]:
 
 def lp_pool2d_backward(dy: Array, total: Array, x: Array, geo: Geometry, p: float) -> Array:
     means, ratio = sums(geo, x.dtype)
-    slope = power(total, 1 / p - 1) * (ratio / p).astype(dy.dtype)
-    dm = np.where(total == 0, dy.dtype.type(0), dy * slope)
-    return MEAN_BACKWARD(dm, means) * power(x, p - 1) * x.dtype.type(p)
+    dm = np.where(total == 0, dy.dtype.type(0), dy * ratio * power(total, 1 / p - 1))
+    dx = MEAN_BACKWARD(dm, means)  # of p·m, because p and 1/p cancel
+    if p != 1:
+        dx *= power(x, p - 1)
+    return dx
 
 
 LP_POOL2D = Op(

@@ -157,6 +157,18 @@ def test_every_combination_of_lp_pool2d(shape, p):
                 assert_same("lp_pool2d", x, *args)
 
 
+@pytest.mark.parametrize("p", [1, 2, 3, 1.5])
+def test_changing_the_result_of_lp_pool2d_does_not_change_the_gradient(p):
+    x = nc.tensor([[[1.0, 2.0], [3.0, 4.0]]], requires_grad=True)
+    y = F.lp_pool2d(x, p, 2)
+    with nc.no_grad():
+        y.zero_()
+    y.sum().backward()
+    t = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]], requires_grad=True)
+    TF.lp_pool2d(t, p, 2).sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), t.grad.numpy(), 8 * EPS)
+
+
 # --------------------------------------------------------------------------- odd numbers
 
 

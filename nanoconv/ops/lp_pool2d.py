@@ -64,13 +64,13 @@ def lp_pool2d_forward(x: Array, geo: Geometry, p: float) -> tuple[Array, Array]:
     means, ratio = sums(geo, x.dtype)
     total = MEAN(power(x, p), means)
     total *= ratio
-    return power(total, 1 / p), total
+    return total.copy() if p == 1 else power(total, 1 / p), total
 
 
 def lp_pool2d_backward(dy: Array, total: Array, x: Array, geo: Geometry, p: float) -> Array:
     means, ratio = sums(geo, x.dtype)
     dm = np.where(total == 0, dy.dtype.type(0), dy * ratio * power(total, 1 / p - 1))
-    dx = MEAN_BACKWARD(dm, means)  # of p·m, because p and 1/p cancel
+    dx = MEAN_BACKWARD(dm, means)  # times p, as dm is: there 1/p is left out
     if p != 1:
         dx *= power(x, p - 1)
     return dx

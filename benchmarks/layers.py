@@ -204,6 +204,8 @@ def others() -> Iterator[Layer]:
     yield bare("block14.dw", "avg_pool2d", 576, 14, **window)
     yield bare("pool", "adaptive_max_pool2d", 1280, 7, output_size=1)
     yield bare("block13.dw.act", "adaptive_max_pool2d", 576, 14, output_size=4)
+    yield bare("block4.dw.act", "max_unpool2d", 144, 28, kernel_size=2)
+    yield bare("block14.dw.act", "max_unpool2d", 576, 7, kernel_size=2)
 
 
 def im2col(layer: Layer) -> Layer:

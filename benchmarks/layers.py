@@ -241,6 +241,10 @@ DECODERS = {  # nets that make images larger: Radford et al., arXiv 1511.06434; 
     "unet": (up("up3", 128, 64, 64, 2, 2),),
     "fcn8s": (up("upscore2", 21, 21, 16, 4, 2), up("upscore8", 21, 21, 28, 16, 8, 4)),
 }
+    yield bare("pool", "adaptive_max_pool2d", 1280, 7, output_size=1)
+    yield bare("block13.dw.act", "adaptive_max_pool2d", 576, 14, output_size=4)
+    yield bare("block4.dw.act", "max_unpool2d", 144, 28, kernel_size=2)
+    yield bare("block14.dw.act", "max_unpool2d", 576, 7, kernel_size=2)
 
 
 def im2col(layer: Layer) -> Layer:

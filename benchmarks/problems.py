@@ -65,10 +65,21 @@ def unfold(functional: Any, layer: Layer, x: Any) -> Any:
 
 
 def arrays_of(layer: Layer) -> tuple[np.ndarray | None, ...]:
-    """Normal random x, w and b, the same in every run."""
+    """Normal random x, w and b, the same in every run; for max_unpool2d x and the positions."""
     rng = np.random.default_rng(zlib.crc32(layer.name.encode()))
+    if layer.op == "max_unpool2d":
+        x = rng.standard_normal(layer.x, np.float32)
+        return x, places(layer, rng), None
     shapes = (layer.x, layer.w, layer.w[:1] if layer.bias and layer.w else None)
     return tuple(None if s is None else rng.standard_normal(s, np.float32) for s in shapes)
+
+
+def places(layer: Layer, rng: np.random.Generator) -> np.ndarray:
+    """A random pixel of each window as the position h·W + w of its maximum."""
+    k = layer.kernel
+    h, w = (k * np.arange(side) for side in layer.x[2:])
+    u, v = rng.integers(0, k, (2, *layer.x))
+    return (h[:, None] + u) * (k * layer.x[3]) + w + v
 
 
 # --------------------------------------------------------------------------- problems

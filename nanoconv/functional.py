@@ -11,6 +11,7 @@ from .ops.activations import (
     softshrink,
     threshold,
 )
+from .ops.adaptive_pool2d import adaptive_avg_pool2d, adaptive_max_pool2d, global_avg_pool2d
 from .ops.batchnorm import batch_norm
 from .ops.channel_shuffle import channel_shuffle
 from .ops.conv1d import conv1d, conv_transpose1d
@@ -36,6 +37,23 @@ from .ops.losses import cross_entropy, nll_loss
 from .ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 from .ops.pool2d import adaptive_avg_pool2d, avg_pool2d, global_avg_pool2d, max_pool2d
 from .ops.prelu import prelu
+from .ops.dropout import (
+    alpha_dropout,
+    dropout,
+    dropout1d,
+    dropout2d,
+    dropout3d,
+    feature_alpha_dropout,
+    stochastic_depth,
+)
+from .ops.im2col import col2im, im2col
+from .ops.learnable_pool2d import learnable_pool2d
+from .ops.linear import linear
+from .ops.losses import cross_entropy, nll_loss
+from .ops.lp_pool2d import lp_pool2d
+from .ops.max_unpool2d import max_unpool2d
+from .ops.pool1d import adaptive_avg_pool1d, adaptive_max_pool1d, avg_pool1d, max_pool1d
+from .ops.pool2d import avg_pool2d, max_pool2d
 from .ops.shaping import pad
 from .ops.smooth_activations import (
     celu,
@@ -56,9 +74,15 @@ from .ops.pad import pad
 from .ops.pool2d import adaptive_avg_pool2d, avg_pool2d, global_avg_pool2d, max_pool2d
 from .ops.softmax import log_softmax, softmax
 from .ops.unfold import fold, unfold
+from .ops.spatial_pyramid_pool2d import spatial_pyramid_pool2d
 
 __all__ = [
+    "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "alpha_dropout",
+    "avg_pool1d",
     "avg_pool2d",
     "batch_norm",
     "binary_cross_entropy",
@@ -76,6 +100,10 @@ __all__ = [
     "elu",
     "gelu",
     "fold",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
+    "feature_alpha_dropout",
     "global_avg_pool2d",
     "glu",
     "hardshrink",
@@ -88,11 +116,16 @@ __all__ = [
     "kl_div",
     "l1_loss",
     "leaky_relu",
+    "learnable_pool2d",
     "linear",
     "log_softmax",
     "logsigmoid",
     "max_pool2d",
     "mish",
+    "lp_pool2d",
+    "max_pool1d",
+    "max_pool2d",
+    "max_unpool2d",
     "mse_loss",
     "nll_loss",
     "one_hot",
@@ -111,6 +144,8 @@ __all__ = [
     "softplus",
     "softshrink",
     "softsign",
+    "spatial_pyramid_pool2d",
+    "stochastic_depth",
     "tanh",
     "tanhshrink",
     "threshold",

@@ -255,6 +255,9 @@ def large(name):
     return {
         "max_pool_f32": ([dy.shape, (dy.shape, np.int64)], [x], pool),
         "max_pool_backward_f32": ([x.shape], [dy, index], pool),
+        "window_max_f32": ([dy.shape, (dy.shape, np.int64)], [x, rows, rows], mean),
+        "max_unpool_f32": ([x.shape], [dy, index], (2, C, 20, 20, 40, 40)),
+        "max_unpool_backward_f32": ([dy.shape], [x, index], (2, C, 20, 20, 40, 40)),
         "window_mean_f32": ([dy.shape], [x, rows, rows, scale], mean),
         "window_mean_backward_f32": ([x.shape], [dy, rows, rows, scale], mean),
         "channel_stats_f32": ([(C,), (C,)], [matrix], matrix.shape),
@@ -273,6 +276,9 @@ def large(name):
     [
         ("pool", "max_pool_f32"),
         ("pool", "max_pool_backward_f32"),
+        ("pool", "window_max_f32"),
+        ("pool", "max_unpool_f32"),
+        ("pool", "max_unpool_backward_f32"),
         ("pool", "window_mean_f32"),
         ("pool", "window_mean_backward_f32"),
         ("norm", "channel_stats_f32"),

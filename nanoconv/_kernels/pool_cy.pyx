@@ -97,9 +97,39 @@ def max_pool_f32(
             )
 
 
-cdef void max_pool_backward_image(
-    float *dx, const float *dy, const int64_t *index, Py_ssize_t C, Py_ssize_t c0, Py_ssize_t c1,
-    Py_ssize_t inputs, Py_ssize_t outputs,
+def window_max_f32(
+    float[:, :, :, ::1] y, int64_t[:, :, :, ::1] index, const float[:, :, :, ::1] x,
+    const int64_t[:, ::1] rows, const int64_t[:, ::1] cols, tuple sizes, int threads,
+):
+    """As max_pool_f32, of rows[i, 0] <= h < rows[i, 1] and such columns."""
+    cdef Py_ssize_t N, C, H, W, OH, OW, row, n, i, j
+    N, C, H, W, OH, OW = sizes
+    if N * C * OH * OW == 0:
+        return
+    for row in prange(
+        N * OH, nogil=True, num_threads=threads, schedule="static",
+        use_threads_if=N * H * W * C >= WORTH_THREADS,
+    ):
+        n = row // OH
+        i = row % OH
+        for j in range(OW):
+            max_pool_pixel(
+                &y[n, i, j, 0], &index[n, i, j, 0], &x[n, 0, 0, 0], C, W,
+                rows[i, 0], rows[i, 1], 1, cols[j, 0], cols[j, 1], 1,
+            )
+
+
+cdef inline void put_where(
+    float *y, const float *x, const int64_t *index, Py_ssize_t C, Py_ssize_t c, Py_ssize_t end
+) noexcept nogil:
+    while c < end:
+        y[index[c] * C + c] = x[c]
+        c = c + 1
+
+
+cdef void scatter_image(
+    float *dx, const float *dy, const int64_t *index, bint add, Py_ssize_t C, Py_ssize_t c0,
+    Py_ssize_t c1, Py_ssize_t inputs, Py_ssize_t outputs,
 ) noexcept nogil:
     """The channels c0 <= c < c1 of one image of `inputs` pixels, pooled to `outputs`."""
     cdef Py_ssize_t p
@@ -109,33 +139,71 @@ cdef void max_pool_backward_image(
         for p in range(inputs):
             memset(&dx[p * C + c0], 0, (c1 - c0) * sizeof(float))
     for p in range(outputs):
-        add_where(dx, &dy[p * C], &index[p * C], C, c0, c1)
+        if add:
+            add_where(dx, &dy[p * C], &index[p * C], C, c0, c1)
+        else:
+            put_where(dx, &dy[p * C], &index[p * C], C, c0, c1)
+
+
+cdef void scatter(
+    float[:, :, :, ::1] dx, const float[:, :, :, ::1] dy, const int64_t[:, :, :, ::1] index,
+    bint add, int threads,
+):
+    """Windows overlap, so threads share images and, within an image, cache lines of channels."""
+    cdef Py_ssize_t N, C, parts, width, k, n, c0
+    N, C = dx.shape[0], dx.shape[3]
+    if N * C * dx.shape[1] * dx.shape[2] == 0:
+        return
+    parts = 1 if N % threads == 0 else min(threads, (C + LINE - 1) // LINE)
+    width = ((C + parts - 1) // parts + LINE - 1) // LINE * LINE
+    for k in prange(
+        N * parts, nogil=True, num_threads=threads, schedule="static",
+        use_threads_if=N * C * dx.shape[1] * dx.shape[2] >= WORTH_THREADS,
+    ):
+        n = k // parts
+        c0 = k % parts * width
+        scatter_image(
+            &dx[n, 0, 0, 0], &dy[n, 0, 0, 0], &index[n, 0, 0, 0], add, C, min(c0, C),
+            min(c0 + width, C), dx.shape[1] * dx.shape[2], dy.shape[1] * dy.shape[2],
+        )
 
 
 def max_pool_backward_f32(
     float[:, :, :, ::1] dx, const float[:, :, :, ::1] dy, const int64_t[:, :, :, ::1] index,
     tuple sizes, int threads,
 ):
-    """dx = 0, then dx[n, index[n, i, j, c], c] += dy[n, i, j, c].
+    """dx = 0, then dx[n, index[n, i, j, c], c] += dy[n, i, j, c]."""
+    scatter(dx, dy, index, True, threads)
 
-    Windows overlap, so threads share images and, within an image, whole cache lines of channels.
-    """
-    cdef Py_ssize_t N, C, H, W, OH, OW, parts, width, k, n, c0
-    N, C, H, W, OH, OW = sizes[:6]
+
+def max_unpool_f32(
+    float[:, :, :, ::1] y, const float[:, :, :, ::1] x, const int64_t[:, :, :, ::1] index,
+    tuple sizes, int threads,
+):
+    """y = 0, then y[n, index[n, i, j, c], c] = x[n, i, j, c]; of two for one pixel the last."""
+    scatter(y, x, index, False, threads)
+
+
+def max_unpool_backward_f32(
+    float[:, :, :, ::1] dx, const float[:, :, :, ::1] dy, const int64_t[:, :, :, ::1] index,
+    tuple sizes, int threads,
+):
+    """dx[n, i, j, c] = dy[n, index[n, i, j, c], c]."""
+    cdef Py_ssize_t N, C, H, W, row, n, i, j, c
+    cdef const float *image
+    N, C, H, W = sizes[:4]
     if N * C * H * W == 0:
         return
-    parts = 1 if N % threads == 0 else min(threads, (C + LINE - 1) // LINE)
-    width = ((C + parts - 1) // parts + LINE - 1) // LINE * LINE
-    for k in prange(
-        N * parts, nogil=True, num_threads=threads, schedule="static",
-        use_threads_if=N * C * H * W >= WORTH_THREADS,
+    for row in prange(
+        N * H, nogil=True, num_threads=threads, schedule="static",
+        use_threads_if=N * H * W * C >= WORTH_THREADS,
     ):
-        n = k // parts
-        c0 = k % parts * width
-        max_pool_backward_image(
-            &dx[n, 0, 0, 0], &dy[n, 0, 0, 0], &index[n, 0, 0, 0], C, min(c0, C), min(c0 + width, C),
-            H * W, OH * OW,
-        )
+        n = row // H
+        i = row % H
+        image = &dy[n, 0, 0, 0]
+        for j in range(W):
+            for c in range(C):
+                dx[n, i, j, c] = image[index[n, i, j, c] * C + c]
 
 
 # ------------------------------------------------------------------------------- mean

@@ -25,13 +25,33 @@ def inside(start, d):
     return start if start >= 0 else start + (d - 1 - start) // d * d
 
 
-@kernel(outputs=2)
-def max_pool_f32(y, index, x, sizes):
-    """y = the maximum of each window, index = h·W + w of its first place, −1 in an empty one.
+@helper
+def max_pool_pixel(y, index, x, best, where, h0, h1, dh, w0, w1, dw):
+    """One output pixel, whose taps are the rows h0, h0 + dh … below h1 and such columns.
 
     The maximum so far is read from one row of `best` and written to the other: a choice between a
     number and what stands there already would become a store or none, and never a vector.
     """
+    C, W = y.size, x.shape[1]
+    a, b = 0, 1
+    for c in range(C):
+        best[a, c] = LOWEST
+        where[a, c] = h0 * W + w0 if h0 < h1 and w0 < w1 else -1
+    for h in range(h0, h1, dh):
+        for w in range(w0, w1, dw):
+            a, b = b, a
+            for c in range(C):  # of equals the first, but NaN beats all
+                v, m, at = x[h, w, c], best[b, c], where[b, c]
+                best[a, c] = v if (v > m) | (v != v) else m
+                where[a, c] = h * W + w if (v > m) | (v != v) else at
+    for c in range(C):
+        y[c] = best[a, c]
+        index[c] = where[a, c]
+
+
+@kernel(outputs=2)
+def max_pool_f32(y, index, x, sizes):
+    """y = the maximum of each window, index = h·W + w of its first place, −1 in an empty one."""
     N, C, H, W, OH, OW, KH, KW, sh, sw, pt, pl, dh, dw = sizes
     best, where = np.empty((2, C), F32), np.empty((2, C), np.int64)
     for n in range(N):
@@ -39,20 +59,22 @@ def max_pool_f32(y, index, x, sizes):
             h0, h1 = inside(i * sh - pt, dh), min(H, i * sh - pt + (KH - 1) * dh + 1)
             for j in range(OW):
                 w0, w1 = inside(j * sw - pl, dw), min(W, j * sw - pl + (KW - 1) * dw + 1)
-                a, b = 0, 1
-                for c in range(C):
-                    best[a, c] = LOWEST
-                    where[a, c] = h0 * W + w0 if h0 < h1 and w0 < w1 else -1
-                for h in range(h0, h1, dh):
-                    for w in range(w0, w1, dw):
-                        a, b = b, a
-                        for c in range(C):  # of equals the first, but NaN beats all
-                            v, m, at = x[n, h, w, c], best[b, c], where[b, c]
-                            best[a, c] = v if (v > m) | (v != v) else m
-                            where[a, c] = h * W + w if (v > m) | (v != v) else at
-                for c in range(C):
-                    y[n, i, j, c] = best[a, c]
-                    index[n, i, j, c] = where[a, c]
+                pixel, at = y[n, i, j], index[n, i, j]
+                max_pool_pixel(pixel, at, x[n], best, where, h0, h1, dh, w0, w1, dw)
+
+
+@kernel(outputs=2)
+def window_max_f32(y, index, x, rows, cols, sizes):
+    """As max_pool_f32, of rows[i,0] ≤ h < rows[i,1] and such columns."""
+    N, C, H, W, OH, OW = sizes
+    best, where = np.empty((2, C), F32), np.empty((2, C), np.int64)
+    for n in range(N):
+        for i in range(OH):
+            h0, h1 = rows[i, 0], rows[i, 1]
+            for j in range(OW):
+                w0, w1 = cols[j, 0], cols[j, 1]
+                pixel, at = y[n, i, j], index[n, i, j]
+                max_pool_pixel(pixel, at, x[n], best, where, h0, h1, 1, w0, w1, 1)
 
 
 @kernel()
@@ -67,6 +89,31 @@ def max_pool_backward_f32(dx, dy, index, sizes):
                 for c in range(C):
                     if index[n, i, j, c] >= 0:
                         pixels[index[n, i, j, c], c] += dy[n, i, j, c]
+
+
+@kernel()
+def max_unpool_f32(y, x, index, sizes):
+    """y = 0, then y[n, index[n,i,j,c], c] = x[n,i,j,c]; of two for one pixel the last."""
+    N, C, H, W, OH, OW = sizes
+    y[:] = 0
+    for n in range(N):
+        pixels = y[n].reshape(OH * OW, C)
+        for i in range(H):
+            for j in range(W):
+                for c in range(C):
+                    pixels[index[n, i, j, c], c] = x[n, i, j, c]
+
+
+@kernel()
+def max_unpool_backward_f32(dx, dy, index, sizes):
+    """dx[n,i,j,c] = dy[n, index[n,i,j,c], c]."""
+    N, C, H, W, OH, OW = sizes
+    for n in range(N):
+        pixels = dy[n].reshape(OH * OW, C)
+        for i in range(H):
+            for j in range(W):
+                for c in range(C):
+                    dx[n, i, j, c] = pixels[index[n, i, j, c], c]
 
 
 # --------------------------------------------------------------------------- mean

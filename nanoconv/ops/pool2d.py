@@ -42,6 +42,7 @@ arXiv 1312.4400 (global).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -145,17 +146,6 @@ def average_means(geo: Geometry, count_include_pad: bool, divisor_override: int 
     return Means(geo.H, geo.W, inside_rows, inside_cols, area)
 
 
-@lru_cache(maxsize=4096)
-def adaptive_means(H: int, W: int, OH: int, OW: int) -> Means:
-    """The windows of adaptive_avg_pool2d: together they cover the image, and may overlap by one."""
-    rows, cols = (
-        np.stack([np.arange(out) * size // out, -(-np.arange(1, out + 1) * size // out)], 1)
-        for size, out in ((H, OH), (W, OW))
-    )
-    area = np.outer(*(np.diff(spans)[:, 0].astype(np.float64) for spans in (rows, cols)))
-    return Means(H, W, rows, cols, area)
-
-
 # --------------------------------------------------------------------------- the literal loops
 
 
@@ -179,7 +169,7 @@ def max_pool2d_loops(y, index, x, sizes):
 
 
 def max_pool2d_backward_loops(dx, dy, index, sizes):
-    N, C, H, W, OH, OW, KH, KW, sh, sw, pt, pl, dh, dw = sizes
+    N, C, H, W, OH, OW = sizes
     dx[...] = 0
     for n in range(N):
         for c in range(C):
@@ -232,12 +222,13 @@ def max_pool2d_forward(x: Array, geo: Geometry) -> tuple[Array, Array]:
     return y, index
 
 
-def max_pool2d_backward(dy: Array, index: Array, geo: Geometry) -> Array:
-    dx = np.zeros((geo.N, geo.C, geo.H * geo.W), dy.dtype)
-    n, c = np.ogrid[: geo.N, : geo.C]
-    pixels = index.reshape(geo.N, geo.C, geo.OH * geo.OW)
+def max_pool2d_backward(dy: Array, index: Array, x_shape: tuple[int, ...]) -> Array:
+    N, C, H, W = x_shape
+    dx = np.zeros((N, C, H * W), dy.dtype)
+    n, c = np.ogrid[:N, :C]
+    pixels = index.reshape(N, C, math.prod(index.shape[2:]))
     np.add.at(dx, (n[..., None], c[..., None], pixels), dy.reshape(pixels.shape))
-    return dx.reshape(geo.x_shape)
+    return dx.reshape(x_shape)
 
 
 def window_mean_forward(x: Array, means: Means) -> Array:
@@ -273,9 +264,10 @@ def call_max(body: Body, x: Array, geo: Geometry) -> tuple[Array, Array]:
     return y, index
 
 
-def call_max_backward(body: Body, dy: Array, index: Array, geo: Geometry) -> Array:
-    dx = body.empty(geo.x_shape, dy.dtype)
-    body(body.image(dx), body.image(dy), body.image(index), sizes=geo.pool_sizes)
+def call_max_backward(body: Body, dy: Array, index: Array, x_shape: tuple[int, ...]) -> Array:
+    dx = body.empty(x_shape, dy.dtype)
+    sizes = (*x_shape, *dy.shape[2:])
+    body(body.image(dx), body.image(dy), body.image(index), sizes=sizes)
     return dx
 
 
@@ -340,19 +332,13 @@ MEAN_BACKWARD = Ladder(
 MAX_POOL2D = Op(
     "max_pool2d",
     forward=lambda x, geo: MAX(x, geo),
-    vjp=lambda dy, y_and_index, x, geo: MAX_BACKWARD(dy, y_and_index[1], geo),
+    vjp=lambda dy, y_and_index, x, geo: MAX_BACKWARD(dy, y_and_index[1], x.shape),
     keeps="",
 )
 AVG_POOL2D = Op(
     "avg_pool2d",
     forward=lambda x, **windows: MEAN(x, average_means(**windows)),
     vjp=lambda dy, y, x, **windows: MEAN_BACKWARD(dy, average_means(**windows)),
-    keeps="",
-)
-ADAPTIVE_AVG_POOL2D = Op(
-    "adaptive_avg_pool2d",
-    forward=lambda x, **windows: MEAN(x, adaptive_means(**windows)),
-    vjp=lambda dy, y, x, **windows: MEAN_BACKWARD(dy, adaptive_means(**windows)),
     keeps="",
 )
 
@@ -416,30 +402,3 @@ def avg_pool2d(
         divisor_override=divisor_override,
     )
     return unbatch(y)
-
-
-def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
-    """`input` (N, C, H, W) or (C, H, W) averaged down, or repeated, to `output_size`.
-
-    As torch.nn.functional.adaptive_avg_pool2d: an int or a pair, whose None keeps that axis.
-    ValueError for a negative size or an image without pixels.
-    """
-    x, unbatch = batched("adaptive_avg_pool2d", input, 4)
-    check_dtypes("adaptive_avg_pool2d", input=x)
-    H, W = x.shape[2:]
-    wanted = output_size if isinstance(output_size, (tuple, list)) else (output_size,) * 2
-    if len(wanted) == 2:
-        wanted = tuple(size if k is None else k for k, size in zip(wanted, (H, W), strict=True))
-    OH, OW = pair("adaptive_avg_pool2d", "output_size", wanted, 0)
-    if 0 in (H, W):
-        raise ValueError(f"adaptive_avg_pool2d: input {list(input.shape)} has no pixels")
-    check_output("adaptive_avg_pool2d", (*x.shape[:2], OH, OW), output_size=(OH, OW))
-    return unbatch(apply(ADAPTIVE_AVG_POOL2D, x, H=H, W=W, OH=OH, OW=OW))
-
-
-def global_avg_pool2d(input: Tensor) -> Tensor:
-    """The mean of every channel of `input` (N, C, H, W) or (C, H, W): gives (N, C, 1, 1).
-
-    What adaptive_avg_pool2d gives for output_size 1; it ends nearly every convolutional network.
-    """
-    return adaptive_avg_pool2d(input, 1)

@@ -8,6 +8,7 @@ from .others import OTHERS
 from .pooling import POOLS
 from .shaping import SHAPING
 from .transposed import FOLDS, PADS, SIGNALS, TRANSPOSED
+from .regularisation import REGULARISATION
 
 CASES = [
     *CONVOLUTIONS,
@@ -19,6 +20,7 @@ CASES = [
     *POOLS,
     *NORMS,
     *ELEMENTWISE,
+    *REGULARISATION,
     *OTHERS,
     *SHAPING,
     *LOSSES,

@@ -1,20 +1,18 @@
-"""Channel shuffle, linear, dropout, softmax."""
+"""Channel shuffle, linear, softmax."""
 
 from __future__ import annotations
 
 import math
 
-import numpy as np
-from harness import Case, torch
+from harness import Case
 from hypothesis import strategies as st
 
-import nanoconv as nc
 from nanoconv.ops import (
     channel_shuffle,
     linear,
 )
 
-from .draws import any_shape, batches, channels
+from .draws import batches, channels
 
 
 @st.composite
@@ -38,20 +36,6 @@ def along_an_axis(draw):
     return {"x": shape}, {"dim": draw(st.integers(-limit, limit - 1))}
 
 
-SEED = 20
-
-
-def dropped(F, x, p):
-    """The mask is NumPy's; PyTorch multiplies."""
-    mask = np.random.default_rng(SEED).random(tuple(x.shape), np.float32) >= p
-    return x * torch.from_numpy(np.asarray(mask / (1 - p)))
-
-
-def seeded_dropout(F, x, p):
-    nc.manual_seed(SEED)
-    return F.dropout(x, p)
-
-
 OTHERS = [
     Case(
         "channel_shuffle",
@@ -67,16 +51,6 @@ OTHERS = [
         products(),
         lambda shapes, attrs: 1 + max(*shapes["w"], math.prod(shapes["x"][:-1])),
         (linear.LADDER,),
-        multilinear=True,
-    ),
-    Case(
-        "dropout",
-        seeded_dropout,
-        st.tuples(
-            any_shape().map(lambda drawn: drawn[0]),
-            st.fixed_dictionaries({"p": st.sampled_from((0.1, 0.5, 0.9))}),
-        ),
-        oracle=dropped,
         multilinear=True,
     ),
     Case(

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from harness import Case
+from harness import Case, torch
 from hypothesis import strategies as st
 
 from nanoconv.ops import (
+    adaptive_pool2d,
+    depthwise_conv2d,
+    max_unpool2d,
     pool2d,
 )
 
@@ -66,30 +69,154 @@ def window_size(shapes, attrs):
     return 2 + math.prod(shapes["x"][2:])
 
 
+@st.composite
+def adaptive_maxima(draw):
+    shapes, attrs = draw(adaptive_pools())
+    return shapes, attrs | {"return_indices": draw(st.booleans())}
+
+
+@st.composite
+def signals(draw, maximum):
+    """A row of a problem of `pools`."""
+    shapes, attrs = draw(pools(maximum))
+    attrs.pop("divisor_override", None)
+    for name in ("kernel_size", "stride", "padding", "dilation"):
+        if isinstance(attrs.get(name), tuple):
+            attrs[name] = attrs[name][1]
+    return {"x": (*shapes["x"][:2], shapes["x"][3])}, attrs
+
+
+@st.composite
+def adaptive_signals(draw, maximum):
+    (N, C, H, _), attrs = draw(adaptive_pools())[0]["x"], {"output_size": draw(st.integers(1, 7))}
+    if maximum:
+        attrs["return_indices"] = draw(st.booleans())
+    return {"x": (N, C, H)}, attrs
+
+
+@st.composite
+def norms(draw):
+    shapes, attrs = draw(pools(maximum=False))
+    attrs = {name: attrs[name] for name in ("kernel_size", "stride", "ceil_mode")}
+    kernel = np.broadcast_to(attrs["kernel_size"], 2)
+    image = tuple(int(max(size, k)) for size, k in zip(shapes["x"][2:], kernel, strict=True))
+    attrs["norm_type"] = draw(st.sampled_from((1, 2.0, 3, 4, 0.5, 1.5, -1, np.inf, -np.inf)))
+    return {"x": (*shapes["x"][:2], *image)}, attrs
+
+
+def positive(name, shape, rng):
+    """Away from 0, where powers have no slope or an infinite one."""
+    return rng.uniform(0.25, 2, shape)
+
+
+@st.composite
+def unpools(draw):
+    """Maxima at places of their own, in an output that is no smaller than the input."""
+    kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    padding = tuple(draw(st.integers(0, (k - 1) // 2)) for k in kernel)
+    stride = draw(st.sampled_from((None, 1, 2, (1, 3))))
+    steps = kernel if stride is None else np.broadcast_to(stride, 2).tolist()
+    image = (draw(st.integers(1, 5)), draw(st.integers(1, 5)))
+    x = (draw(batches), draw(channels), *image)
+    attrs = {"kernel_size": kernel, "stride": stride, "padding": padding}
+    if draw(st.booleans()):
+        sides = zip(image, kernel, steps, padding, strict=True)
+        size = [(n - 1) * s - 2 * p + k + draw(st.integers(0, s - 1)) for n, k, s, p in sides]
+        attrs["output_size"] = draw(st.sampled_from((size, [*x[:2], *size])))
+    return {"x": x, "index": x}, attrs
+
+
+def places(name, shape, rng):
+    if name == "x":
+        return rng.standard_normal(shape)
+    pixels = np.tile(np.arange(math.prod(shape[2:])), (*shape[:2], 1))
+    return rng.permuted(pixels, axis=-1).reshape(shape)
+
+
+@st.composite
+def learnables(draw):
+    kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    image = tuple(k + draw(st.integers(0, 5)) for k in kernel)
+    C = draw(channels)
+    attrs = {
+        "stride": draw(st.sampled_from((None, 1, 2, (1, 3)))),
+        "padding": tuple(draw(st.integers(0, k // 2)) for k in kernel),
+    }
+    return {
+        "x": (draw(batches), C, *image),
+        "w": (draw(st.sampled_from((1, C))), 1, *kernel),
+    }, attrs
+
+
+def softmax_and_convolve(F, x, w, stride, padding):
+    shares = F.softmax(w.flatten(1), 1).reshape(w.shape).expand(x.shape[1], -1, -1, -1)
+    stride = w.shape[2:] if stride is None else stride
+    return F.conv2d(x, shares, None, stride, padding, groups=x.shape[1])
+
+
+@st.composite
+def pyramids(draw):
+    shapes, _ = draw(adaptive_pools())
+    levels = draw(st.sampled_from(((1, 2, 4), (3,), (2, 1, 2), 2)))
+    return shapes, {"levels": levels, "mode": draw(st.sampled_from(("max", "avg")))}
+
+
+def pyramid(F, x, levels, mode):
+    pool = F.adaptive_max_pool2d if mode == "max" else F.adaptive_avg_pool2d
+    sides = (levels,) if isinstance(levels, int) else levels
+    return torch.cat([pool(x, k).flatten(1) for k in sides], 1)
+
+
+def named(name, draw, ladders, **options):
+    """A case of the op of this name, called with x and the attributes."""
+
+    def function(F, x, **attrs):
+        return getattr(F, name)(x, **attrs)
+
+    return Case(name, function, draw, window_size, ladders, **options)
+
+
+MAX_LADDERS = (pool2d.MAX, pool2d.MAX_BACKWARD)
 MEAN_LADDERS = (pool2d.MEAN, pool2d.MEAN_BACKWARD)
+ADAPTIVE_LADDERS = (adaptive_pool2d.ADAPTIVE_MAX, pool2d.MAX_BACKWARD)
+DEPTHWISE_LADDERS = (
+    depthwise_conv2d.FORWARD,
+    depthwise_conv2d.INPUT_GRAD,
+    depthwise_conv2d.WEIGHT_GRAD,
+)
 POOLS = [
-    Case(
-        "max_pool2d",
-        lambda F, x, **attrs: F.max_pool2d(x, **attrs),
-        pools(maximum=True),
-        window_size,
-        (pool2d.MAX, pool2d.MAX_BACKWARD),
+    named("max_pool2d", pools(maximum=True), MAX_LADDERS, values=with_ties),
+    named("max_pool1d", signals(maximum=True), MAX_LADDERS, values=with_ties),
+    named("avg_pool2d", pools(maximum=False), MEAN_LADDERS, multilinear=True),
+    named("avg_pool1d", signals(maximum=False), MEAN_LADDERS, multilinear=True),
+    named("adaptive_avg_pool2d", adaptive_pools(), MEAN_LADDERS, multilinear=True),
+    named("adaptive_avg_pool1d", adaptive_signals(False), MEAN_LADDERS, multilinear=True),
+    named("adaptive_max_pool2d", adaptive_maxima(), ADAPTIVE_LADDERS, values=with_ties),
+    named("adaptive_max_pool1d", adaptive_signals(True), ADAPTIVE_LADDERS, values=with_ties),
+    named("lp_pool2d", norms(), MEAN_LADDERS, values=positive),
+    named(
+        "spatial_pyramid_pool2d",
+        pyramids(),
+        (*ADAPTIVE_LADDERS, *MEAN_LADDERS),
+        oracle=pyramid,
         values=with_ties,
     ),
     Case(
-        "avg_pool2d",
-        lambda F, x, **attrs: F.avg_pool2d(x, **attrs),
-        pools(maximum=False),
+        "max_unpool2d",
+        lambda F, x, index, **attrs: F.max_unpool2d(x, index, **attrs),
+        unpools(),
         window_size,
-        MEAN_LADDERS,
+        (max_unpool2d.FORWARD, max_unpool2d.BACKWARD),
         multilinear=True,
+        values=places,
+        constants=("index",),
     ),
     Case(
-        "adaptive_avg_pool2d",
-        lambda F, x, **attrs: F.adaptive_avg_pool2d(x, **attrs),
-        adaptive_pools(),
-        window_size,
-        MEAN_LADDERS,
-        multilinear=True,
+        "learnable_pool2d",
+        lambda F, x, w, **attrs: F.learnable_pool2d(x, w, **attrs),
+        learnables(),
+        lambda shapes, attrs: 8 + math.prod(shapes["x"]),
+        DEPTHWISE_LADDERS,
+        oracle=softmax_and_convolve,
     ),
 ]

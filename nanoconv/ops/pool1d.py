@@ -1,0 +1,137 @@
+"""Pooling of signals: `pool2d` and `adaptive_pool2d` of images that are one row high.
+
+    y[n,c,j] = max or mean of x[n, c, j·s + v·d − p] over the taps v
+
+with signal n of the batch, channel c, output position j, stride s, dilation d and padding p. With a
+row axis of length 1 in front of the last axis, everything else is as in two dimensions: the
+windows, the gradients, the kernels. A position h·W + w in such an image is w.
+
+    shapes    x (N, C, L)   y (N, C, OL)
+              OL = ⌊(L + 2p − d·(K − 1) − 1) / s⌋ + 1, or rounded up with ceil_mode
+    cost      N·C·OL · K comparisons or additions
+
+Paper: Waibel et al., Phoneme Recognition Using Time-Delay Neural Networks, IEEE Transactions on
+Acoustics, Speech and Signal Processing 37, 1989 (what such layers are for).
+
+>>> import nanoconv as nc
+>>> x = nc.tensor([[[1.0, 3.0, 2.0, 5.0]]])
+>>> nc.functional.max_pool1d(x, 2).tolist(), nc.functional.avg_pool1d(x, 2).tolist()
+([[[3.0, 5.0]]], [[[2.0, 3.5]]])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..tensor import Tensor, apply, wrap
+from .adaptive_pool2d import ADAPTIVE_AVG_POOL2D, ADAPTIVE_MAX_POOL2D, adaptive_pool2d_shape
+from .checks import batched, check_dtypes
+from .geometry import Geometry, integers
+from .pool2d import AVG_POOL2D, MAX_POOL2D, pool2d_shape
+from .shaping import squeeze, unsqueeze
+
+Single = int | tuple[int]
+
+
+# --------------------------------------------------------------------------- shapes
+
+
+def single(op: str, name: str, value: Any, least: int) -> int:
+    """An integer, or a sequence of one, from `least` up."""
+    found = integers(value, least)
+    if len(found) != 1:
+        raise ValueError(f"{op}: {name}={value!r}, expected an integer from {least} up")
+    return found[0]
+
+
+def pool1d_shape(
+    op: str,
+    x: tuple[int, ...],
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+) -> Geometry:
+    """Check that the windows fit into x (N, C, 1, L); returns every size of the equation."""
+    kernel = single(op, "kernel_size", kernel_size, 1)
+    step = kernel if stride is None else single(op, "stride", stride, 1)
+    around, apart = single(op, "padding", padding, 0), single(op, "dilation", dilation, 1)
+    return pool2d_shape(op, x, (1, kernel), (1, step), (0, around), (1, apart), ceil_mode)
+
+
+def as_image(op: str, input: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """`input` (N, C, L) or (C, L) as (N, C, 1, L), and how to take the new axes off a result."""
+    x, unbatch = batched(op, input, 3)
+    check_dtypes(op, input=x)
+    return unsqueeze(x, 2), lambda y: unbatch(squeeze(y, 2))
+
+
+# --------------------------------------------------------------------------- the public functions
+
+
+def max_pool1d(
+    input: Tensor,
+    kernel_size: Single,
+    stride: Single | None = None,
+    padding: Single = 0,
+    dilation: Single = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """The maximum of every window of `input` (N, C, L) or (C, L).
+
+    As torch.nn.functional.max_pool1d; the stride is the kernel's size if not given. With
+    `return_indices` also the position of each maximum. Raises as `max_pool2d` does.
+    """
+    x, back = as_image("max_pool1d", input)
+    geo = pool1d_shape("max_pool1d", x.shape, kernel_size, stride, padding, dilation, ceil_mode)
+    return with_indices(apply(MAX_POOL2D, x, geo=geo), back, return_indices)
+
+
+def avg_pool1d(
+    input: Tensor,
+    kernel_size: Single,
+    stride: Single | None = None,
+    padding: Single = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Tensor:
+    """The mean of every window of `input` (N, C, L) or (C, L).
+
+    As torch.nn.functional.avg_pool1d; padding counts as zeros, or not at all unless
+    `count_include_pad`. Raises as `avg_pool2d` does.
+    """
+    x, back = as_image("avg_pool1d", input)
+    geo = pool1d_shape("avg_pool1d", x.shape, kernel_size, stride, padding, 1, ceil_mode)
+    counted = bool(count_include_pad)
+    return back(apply(AVG_POOL2D, x, geo=geo, count_include_pad=counted, divisor_override=None))
+
+
+def adaptive_max_pool1d(input: Tensor, output_size: Single, return_indices: bool = False) -> Any:
+    """The maxima of `output_size` cells of `input` (N, C, L) or (C, L).
+
+    As torch.nn.functional.adaptive_max_pool1d; with `return_indices` also their positions.
+    """
+    x, back = as_image("adaptive_max_pool1d", input)
+    size = single("adaptive_max_pool1d", "output_size", output_size, 0)
+    cells = adaptive_pool2d_shape("adaptive_max_pool1d", x.shape, (1, size))
+    return with_indices(apply(ADAPTIVE_MAX_POOL2D, x, cells=cells), back, return_indices)
+
+
+def adaptive_avg_pool1d(input: Tensor, output_size: Single) -> Tensor:
+    """The means of `output_size` cells of `input` (N, C, L) or (C, L).
+
+    As torch.nn.functional.adaptive_avg_pool1d.
+    """
+    x, back = as_image("adaptive_avg_pool1d", input)
+    size = single("adaptive_avg_pool1d", "output_size", output_size, 0)
+    cells = adaptive_pool2d_shape("adaptive_avg_pool1d", x.shape, (1, size))
+    return back(apply(ADAPTIVE_AVG_POOL2D, x, cells=cells))
+
+
+def with_indices(result: Any, back: Callable[[Tensor], Tensor], wanted: bool) -> Any:
+    """What a maximum returns: y, and a copy of the positions if they are wanted."""
+    y, index = result
+    return (back(y), back(wrap(index.copy(order="K")))) if wanted else back(y)

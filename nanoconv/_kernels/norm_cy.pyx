@@ -250,7 +250,7 @@ def channel_grad_sums_f32(
     const float[:, :, ::1] x, const float[:, ::1] mean, const float[:, ::1] invstd, tuple sizes,
     int threads,
 ):
-    """sum_dy[n, c] = Σ_m dy and sum_dy_xhat[n, c] = Σ_m dy·x̂, x̂ = (x - mean[n, c])·invstd[n, c]."""
+    """sum_dy[n, c] = Σ_m dy and sum_dy_xhat[n, c] = Σ_m dy·x̂, x̂ = (x - mean)·invstd of n, c."""
     cdef Py_ssize_t N, M, C, n
     cdef int outer
     N, M, C = sizes

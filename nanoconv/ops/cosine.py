@@ -22,8 +22,8 @@ Mapping, CVPR 2006 (of distances instead of cosines).
 >>> import nanoconv as nc
 >>> nc.functional.normalize(nc.tensor([[3.0, 4.0]]))
 tensor([[0.6, 0.8]])
->>> nc.functional.cosine_similarity(nc.tensor([[3.0, 4.0]]), nc.tensor([[4.0, 3.0]]))
-tensor([0.96])
+>>> nc.functional.cosine_similarity(nc.tensor([[3.0, 4.0]]), nc.tensor([[0.0, 2.0]]))
+tensor([0.8])
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from .distances import REDUCTIONS, reduced
 from .shaping import axes, axis, expand
 
 Array = np.ndarray
+TINY = float(np.float32(1e-12))  # PyTorch adds it to both squares of cosine_embedding_loss
 
 
 # --------------------------------------------------------------------------- the NumPy reference
@@ -173,6 +174,6 @@ def cosine_embedding_loss(
     dot, squares1, squares2 = (
         (a * b).sum(-1) for a, b in ((input1, input2), (input1, input1), (input2, input2))
     )
-    cos = dot / ((squares1 + 1e-12) * (squares2 + 1e-12)).sqrt()  # as PyTorch keeps 0 apart
+    cos = dot / ((squares1 + TINY) * (squares2 + TINY)).sqrt()
     apart = clamp(cos - margin, min=0)
     return reduced(where(Tensor(target._data == 1), 1 - cos, apart), reduction)

@@ -30,16 +30,17 @@ The gradient is batch norm's (see batchnorm.py), its sums taken over S with dx̂
 
 For rms_norm, where μ does not depend on x, the first sum is missing. Papers: Wu, He, Group
 Normalization, arXiv 1803.08494; Ulyanov et al., Instance Normalization, 1607.08022; Ba et al.,
-Layer Normalization, 1607.06450; Zhang, Sennrich, RMSNorm, 1910.07467. Two channels, one group:
+Layer Normalization, 1607.06450; Zhang, Sennrich, RMSNorm, 1910.07467. Two channels, as
+two groups and as one:
 
 >>> import nanoconv as nc
 >>> x = nc.tensor([[[1.0, 3.0], [5.0, 7.0]]])
 >>> nc.functional.group_norm(x, num_groups=2, eps=0.0)
 tensor([[[-1.,  1.],
          [-1.,  1.]]])
->>> nc.functional.layer_norm(x, (2, 2), eps=0.0) * 5**0.5  # mean 4, variance 5
-tensor([[[-3., -1.],
-         [ 1.,  3.]]])
+>>> nc.functional.layer_norm(x, (2, 2), eps=11.0)  # mean 4, variance 5, r = 1/4
+tensor([[[-0.75, -0.25],
+         [ 0.25,  0.75]]])
 """
 
 from __future__ import annotations

@@ -204,6 +204,21 @@ def others() -> Iterator[Layer]:
     yield bare("block14.dw", "avg_pool2d", 576, 14, **window)
 
 
+def norms() -> Iterator[tuple[str, Layer]]:
+    """Norms of other nets: ResNet-50 with group norm, ViT-S/16 and AlexNet (arXiv 1803.08494, table
+    1; 2012.12877, table 1; Krizhevsky et al., 2012, section 3.5)."""
+    for name, c, side in (("layer1.conv1", 64, 56), ("layer3.conv1", 256, 14)):
+        groups = {"num_groups": 32}
+        yield (
+            "resnet50",
+            Layer(f"{name}.norm", "group_norm", (1, c, side, side), (c,), True, groups),
+        )
+    row = {"normalized_shape": (384,)}
+    yield "vit_s", Layer("block1.norm", "layer_norm", (197, 384), (384,), True, row)
+    yield "alexnet", bare("norm1", "local_response_norm", 96, 55, size=5)
+    yield "alexnet", bare("norm2", "local_response_norm", 256, 27, size=5)
+
+
 def im2col(layer: Layer) -> Layer:
     """The windows of a convolution of more than one pixel."""
     groups = layer.x[1] // layer.w[1]
@@ -214,6 +229,7 @@ def im2col(layer: Layer) -> Layer:
 LAYERS = [layer for net in NETS.values() for layer in net]
 LAYERS += [im2col(layer) for layer in LAYERS if "conv2d" in layer.op and layer.kernel > 1]
 LAYERS += distinct("mobilenet_v2", others())
+LAYERS += [replace(layer, name=f"{net}.{layer.name}") for net, layer in norms()]
 
 
 def smallest_first(layers: list[Layer]) -> list[Layer]:

@@ -37,7 +37,12 @@ GRADIENTS = ("input_grad", "weight_grad", "bias_grad")
 MULTILINEAR = (
     "conv2d", "depthwise_conv2d", "im2col", "linear", "adaptive_avg_pool2d", "avg_pool2d"
 )  # fmt: skip
-SUMMED = (*MULTILINEAR, "batch_norm")  # all others add up no more than a few numbers
+SUMMED = (
+    *MULTILINEAR,
+    "batch_norm",
+    "group_norm",
+    "layer_norm",
+)  # all others add up no more than a few numbers
 
 
 # --------------------------------------------------------------------------- calling an op
@@ -51,6 +56,8 @@ def call(functional: Any, layer: Layer, x: Any, w: Any, b: Any) -> Any:
         return functional.conv2d(x, w, b, **layer.attrs, groups=layer.x[1])
     if layer.op == "im2col" and not hasattr(functional, "im2col"):
         return unfold(functional, layer, x)
+    if layer.op in ("group_norm", "layer_norm"):
+        return getattr(functional, layer.op)(x, weight=w, bias=b, **layer.attrs)
     inputs = (x,) if w is None else (x, w, b)
     return getattr(functional, layer.op)(*inputs, **layer.attrs)
 

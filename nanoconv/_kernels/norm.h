@@ -20,8 +20,7 @@ static ALWAYS_INLINE double sum_of(vec a, vec b, vec c, vec d) {
     return total;
 }
 
-/* `term(at)` is a vec of what is added for the LANES numbers from `at` on, `last(at, n)` one of
-   n numbers and zeros. Both see the block's pointers. */
+/* TERM(i) is a vec of what is added for the LANES numbers from i on, LAST(i, n) for the last n. */
 #define SUM_ROW(total, D, TERM, LAST)                                                          \
     for (ptrdiff_t first = 0; first < (D); first += BLOCK) {                                   \
         ptrdiff_t end = first + BLOCK < (D) ? first + BLOCK : (D), i = first;                  \
@@ -61,25 +60,31 @@ static double row_squares(const float *x, float mean, ptrdiff_t D) {
     return total;
 }
 
-/* The sums of dy w and of dy w (x - mean). */
+static ALWAYS_INLINE vec load_some(const float *p, ptrdiff_t n) {
+    return n < LANES ? load_first(p, n) : load(p);
+}
+
+/* The sums of dy w and of dy w (x - mean), in one reading. */
 static void row_grad_sums(double *plain, double *with_x, const float *dy, const float *w,
                           const float *x, float mean, ptrdiff_t D) {
-    double total = 0;
-    vec m = splat(mean);
-    *with_x = 0;
-#define TERM(i) (load(dy + (i)) * load(w + (i)))
-#define LAST(i, n) (load_first(dy + (i), n) * load_first(w + (i), n))
-    SUM_ROW(total, D, TERM, LAST)
-    *plain = total;
-    total = 0;
-#define TERM_X(i) (TERM(i) * (load(x + (i)) - m))
-#define LAST_X(i, n) (LAST(i, n) * (load_first(x + (i), n) - m)) /* 0 (0 - m) = 0 */
-    SUM_ROW(total, D, TERM_X, LAST_X)
-#undef TERM
-#undef LAST
-#undef TERM_X
-#undef LAST_X
-    *with_x = total;
+    double total = 0, products = 0;
+    vec m = splat(mean), none = {0};
+    for (ptrdiff_t first = 0; first < D; first += BLOCK) {
+        ptrdiff_t end = first + BLOCK < D ? first + BLOCK : D, i = first;
+        vec a0 = {0}, a1 = {0}, b0 = {0}, b1 = {0};
+        for (; i + 2 * LANES <= end; i += 2 * LANES) {
+            vec g0 = load(dy + i) * load(w + i), g1 = load(dy + i + LANES) * load(w + i + LANES);
+            a0 += g0, b0 += g0 * (load(x + i) - m);
+            a1 += g1, b1 += g1 * (load(x + i + LANES) - m);
+        }
+        for (; i < end; i += LANES) { /* beyond the end g is 0 */
+            vec g = load_some(dy + i, end - i) * load_some(w + i, end - i);
+            a0 += g, b0 += g * (load_some(x + i, end - i) - m);
+        }
+        total += sum_of(a0, a1, none, none);
+        products += sum_of(b0, b1, none, none);
+    }
+    *plain = total, *with_x = products;
 }
 
 #endif

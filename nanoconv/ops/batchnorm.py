@@ -170,7 +170,7 @@ def images(x: Array, vectors: tuple[int, ...]) -> Array:
 
 def table(vector: Array) -> Array:
     """(C,) as (1, C), and (N, C) as it is."""
-    return np.ascontiguousarray(np.atleast_2d(vector))
+    return vector if vector.ndim == 2 else vector[None]
 
 
 def call_stats(body: Body, x: Array, each: bool) -> tuple[Array, Array]:

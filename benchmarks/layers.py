@@ -224,6 +224,10 @@ def others() -> Iterator[Layer]:
     window = {"kernel_size": 3, "stride": 2, "padding": 1}
     yield bare("block4.dw", "avg_pool2d", 144, 56, **window)
     yield bare("block14.dw", "avg_pool2d", 576, 14, **window)
+    yield bare("pool", "adaptive_max_pool2d", 1280, 7, output_size=1)
+    yield bare("block13.dw.act", "adaptive_max_pool2d", 576, 14, output_size=4)
+    yield bare("block4.dw.act", "max_unpool2d", 144, 28, kernel_size=2)
+    yield bare("block14.dw.act", "max_unpool2d", 576, 7, kernel_size=2)
     for mode in ("nearest", "bilinear", "bicubic"):  # a decoder's way back up, a picture's way down
         yield bare(f"block4.expand.{mode}", "interpolate", 144, 28, scale_factor=2, mode=mode)
         yield bare(f"stem.{mode}", "interpolate", 3, 224, size=112, mode=mode)
@@ -241,10 +245,18 @@ DECODERS = {  # nets that make images larger: Radford et al., arXiv 1511.06434; 
     "unet": (up("up3", 128, 64, 64, 2, 2),),
     "fcn8s": (up("upscore2", 21, 21, 16, 4, 2), up("upscore8", 21, 21, 28, 16, 8, 4)),
 }
-    yield bare("pool", "adaptive_max_pool2d", 1280, 7, output_size=1)
-    yield bare("block13.dw.act", "adaptive_max_pool2d", 576, 14, output_size=4)
-    yield bare("block4.dw.act", "max_unpool2d", 144, 28, kernel_size=2)
-    yield bare("block14.dw.act", "max_unpool2d", 576, 7, kernel_size=2)
+
+
+def norms() -> Iterator[tuple[str, Layer]]:
+    """Norms of other nets: ResNet-50 with group norm, ViT-S/16 and AlexNet (arXiv 1803.08494, table
+    1; 2012.12877, table 1; Krizhevsky et al., 2012, section 3.5)."""
+    for name, c, side in (("layer1.conv1", 64, 56), ("layer3.conv1", 256, 14)):
+        x, groups = (1, c, side, side), {"num_groups": 32}
+        yield "resnet50", Layer(f"{name}.norm", "group_norm", x, (c,), True, groups)
+    row = {"normalized_shape": (384,)}
+    yield "vit_s", Layer("block1.norm", "layer_norm", (197, 384), (384,), True, row)
+    yield "alexnet", bare("norm1", "local_response_norm", 96, 55, size=5)
+    yield "alexnet", bare("norm2", "local_response_norm", 256, 27, size=5)
 
 
 def im2col(layer: Layer) -> Layer:
@@ -258,6 +270,7 @@ LAYERS = [layer for net in NETS.values() for layer in net]
 LAYERS += [im2col(layer) for layer in LAYERS if "conv2d" in layer.op and layer.kernel > 1]
 LAYERS += distinct("mobilenet_v2", others())
 LAYERS += [layer for net, own in DECODERS.items() for layer in distinct(net, iter(own))]
+LAYERS += [replace(layer, name=f"{net}.{layer.name}") for net, layer in norms()]
 
 
 def smallest_first(layers: list[Layer]) -> list[Layer]:

@@ -38,7 +38,8 @@ MULTILINEAR = (
     "conv2d", "depthwise_conv2d", "conv_transpose2d", "im2col", "linear", "adaptive_avg_pool2d",
     "avg_pool2d",
 )  # fmt: skip
-SUMMED = (*MULTILINEAR, "batch_norm", "prelu")  # all others add up no more than a few numbers
+NORMS = ("batch_norm", "group_norm", "layer_norm")
+SUMMED = (*MULTILINEAR, *NORMS, "prelu")  # all others add up no more than a few numbers
 
 
 # --------------------------------------------------------------------------- calling an op
@@ -52,6 +53,8 @@ def call(functional: Any, layer: Layer, x: Any, w: Any, b: Any) -> Any:
         return functional.conv2d(x, w, b, **layer.attrs, groups=layer.x[1])
     if layer.op == "im2col" and not hasattr(functional, "im2col"):
         return unfold(functional, layer, x)
+    if layer.op in ("group_norm", "layer_norm"):
+        return getattr(functional, layer.op)(x, weight=w, bias=b, **layer.attrs)
     inputs = (x,) if w is None else (x, w) if b is None else (x, w, b)
     return getattr(functional, layer.op)(*inputs, **layer.attrs)
 

@@ -42,19 +42,20 @@ def in_pytorch(problem: Problem, memory_format: str, torch: Any) -> Callable[[],
 
 
 def gradients(node: Any, dy: Any) -> dict[int, Any]:
-    """The gradient of each leaf, by id, for a y that was computed by a chain of nodes.
+    """The gradient of each leaf, by id, for a y that was computed by a few nodes.
 
     torch.autograd.grad gives the same, but costs as much as a small layer by itself.
     """
     found: dict[int, Any] = {}
-    grads = node(dy)
+    others = [None] * (len(node._input_metadata) - 1)  # group norm has outputs beside y
+    grads = node(dy, *others)
     for (source, _), grad in zip(
         node.next_functions, grads if isinstance(grads, tuple) else (grads,), strict=False
     ):
         if source is None or grad is None:
             continue
-        if hasattr(source, "variable"):
-            found[id(source.variable)] = grad
-        else:
-            found |= gradients(source, grad)
+        leaf = hasattr(source, "variable")
+        more = {id(source.variable): grad} if leaf else gradients(source, grad)
+        for key, part in more.items():
+            found[key] = found[key] + part if key in found else part
     return found

@@ -17,7 +17,9 @@ from .ops.channel_shuffle import channel_shuffle
 from .ops.conv1d import conv1d, conv_transpose1d
 from .ops.conv2d import conv2d
 from .ops.conv_transpose2d import conv_transpose2d
+from .ops.cosine import cosine_embedding_loss, cosine_similarity, normalize
 from .ops.depthwise_conv2d import depthwise_conv2d
+from .ops.dice_loss import dice_loss
 from .ops.distances import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -27,16 +29,6 @@ from .ops.distances import (
     mse_loss,
     smooth_l1_loss,
 )
-from .ops.dropout import dropout
-from .ops.glu import glu
-from .ops.im2col import col2im, im2col
-from .ops.indexing import one_hot
-from .ops.interpolate import interpolate
-from .ops.linear import linear
-from .ops.losses import cross_entropy, nll_loss
-from .ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
-from .ops.pool2d import adaptive_avg_pool2d, avg_pool2d, global_avg_pool2d, max_pool2d
-from .ops.prelu import prelu
 from .ops.dropout import (
     alpha_dropout,
     dropout,
@@ -46,15 +38,23 @@ from .ops.dropout import (
     feature_alpha_dropout,
     stochastic_depth,
 )
+from .ops.focal_loss import sigmoid_focal_loss
+from .ops.glu import glu
+from .ops.groupnorm import group_norm, instance_norm, layer_norm, rms_norm
 from .ops.im2col import col2im, im2col
+from .ops.indexing import one_hot
+from .ops.interpolate import interpolate
 from .ops.learnable_pool2d import learnable_pool2d
 from .ops.linear import linear
+from .ops.local_response_norm import local_response_norm
 from .ops.losses import cross_entropy, nll_loss
 from .ops.lp_pool2d import lp_pool2d
 from .ops.max_unpool2d import max_unpool2d
+from .ops.pad import pad
+from .ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 from .ops.pool1d import adaptive_avg_pool1d, adaptive_max_pool1d, avg_pool1d, max_pool1d
 from .ops.pool2d import avg_pool2d, max_pool2d
-from .ops.shaping import pad
+from .ops.prelu import prelu
 from .ops.smooth_activations import (
     celu,
     elu,
@@ -70,11 +70,9 @@ from .ops.smooth_activations import (
     tanhshrink,
 )
 from .ops.softmax import log_softmax, softmax, softmin
-from .ops.pad import pad
-from .ops.pool2d import adaptive_avg_pool2d, avg_pool2d, global_avg_pool2d, max_pool2d
-from .ops.softmax import log_softmax, softmax
-from .ops.unfold import fold, unfold
 from .ops.spatial_pyramid_pool2d import spatial_pyramid_pool2d
+from .ops.unfold import fold, unfold
+from .ops.weight_standardization import weight_standardization
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -94,49 +92,58 @@ __all__ = [
     "conv2d",
     "conv_transpose1d",
     "conv_transpose2d",
+    "cosine_embedding_loss",
+    "cosine_similarity",
     "cross_entropy",
     "depthwise_conv2d",
+    "dice_loss",
     "dropout",
-    "elu",
-    "gelu",
-    "fold",
     "dropout1d",
     "dropout2d",
     "dropout3d",
+    "elu",
     "feature_alpha_dropout",
+    "fold",
+    "gelu",
     "global_avg_pool2d",
     "glu",
+    "group_norm",
     "hardshrink",
     "hardsigmoid",
     "hardswish",
     "hardtanh",
     "huber_loss",
     "im2col",
+    "instance_norm",
     "interpolate",
     "kl_div",
     "l1_loss",
+    "layer_norm",
     "leaky_relu",
     "learnable_pool2d",
     "linear",
+    "local_response_norm",
     "log_softmax",
     "logsigmoid",
-    "max_pool2d",
-    "mish",
     "lp_pool2d",
     "max_pool1d",
     "max_pool2d",
     "max_unpool2d",
+    "mish",
     "mse_loss",
     "nll_loss",
+    "normalize",
     "one_hot",
     "pad",
-    "prelu",
     "pixel_shuffle",
     "pixel_unshuffle",
+    "prelu",
     "relu",
     "relu6",
+    "rms_norm",
     "selu",
     "sigmoid",
+    "sigmoid_focal_loss",
     "silu",
     "smooth_l1_loss",
     "softmax",
@@ -150,4 +157,5 @@ __all__ = [
     "tanhshrink",
     "threshold",
     "unfold",
+    "weight_standardization",
 ]

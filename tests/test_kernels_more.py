@@ -108,6 +108,13 @@ def test_gradient_at_kinks_is_pytorchs(name, language):
 # --------------------------------------------------------------------------- norm
 
 
+def channel_stats(language, x):
+    """Mean and variance of the columns of a matrix: one image."""
+    (M, C), run = x.shape, body("norm", language, "channel_stats_f32")
+    mean, var = run([(1, C), (1, C)], x[None], sizes=(1, M, C))
+    return mean[0], var[0]
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("C", [1, 3, 16, 63, 64, 100, 128, 513])
 @pytest.mark.parametrize("M", [1, 2, 31, 33, 129, 600])
@@ -115,8 +122,7 @@ def test_statistics_far_from_zero(M, C, language):
     """|mean| is 10⁵ standard deviations: E[x²] − E[x]² would have no correct digit."""
     x = np.arange(1, C + 1, dtype=np.float32) * (1 + np.float32(1e-5) * normal(M, C))
     exact = x.astype(np.float64)
-    run = body("norm", language, "channel_stats_f32")
-    mean, var = run([(C,), (C,)], x, sizes=(M, C))
+    mean, var = channel_stats(language, x)
     assert (np.abs(mean - exact.mean(0)) <= 2 * EPS * np.abs(exact.mean(0))).all()
     assert (np.abs(var - exact.var(0)) <= 2 * M * EPS * exact.var(0)).all()
 
@@ -129,28 +135,27 @@ def test_statistics_of_columns_that_are_odd(language):
     x[:, 0] = 0.1
     x[0, 1] = 1e6
     x[7, 2], x[8, 3], x[9, 4] = np.inf, -np.inf, np.nan
-    run = body("norm", language, "channel_stats_f32")
     with np.errstate(invalid="ignore"):
-        mean, var = run([(6,), (6,)], x, sizes=x.shape)
+        mean, var = channel_stats(language, x)
     assert mean[0] == x[0, 0]
     assert var[0] == 0
     exact = x[:, 1].astype(np.float64).var()
     assert abs(var[1] - exact) <= 2 * len(x) * EPS * exact
     np.testing.assert_array_equal(mean[2:5], [np.inf, -np.inf, np.nan])
     assert np.isnan(var[2:5]).all()
-    mean_alone, var_alone = run([(6,), (6,)], alone, sizes=x.shape)
+    mean_alone, var_alone = channel_stats(language, alone)
     assert (mean[5], var[5]) == (mean_alone[5], var_alone[5])
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_statistics_of_nothing(language):
-    x = np.empty((0, 3), np.float32)
-    mean, var = body("norm", language, "channel_stats_f32")([(3,), (3,)], x, sizes=(0, 3))
+    x = np.empty((1, 0, 3), np.float32)
+    mean, var = channel_stats(language, x[0])
     assert np.isnan(mean).all()
     assert np.isnan(var).all()
-    of_c = np.ones(3, np.float32)
+    of_c = np.ones((1, 3), np.float32)
     run = body("norm", language, "channel_grad_sums_f32")
-    for total in run([(3,), (3,)], x, x, of_c, of_c, sizes=(0, 3)):
+    for total in run([(1, 3), (1, 3)], x, x, of_c, of_c, sizes=(1, 0, 3)):
         np.testing.assert_array_equal(total, 0)
 
 
@@ -244,7 +249,9 @@ def large(name):
     """Shapes of the outputs, inputs and sizes of a run worth threads; C is no whole tile."""
     x, dy = normal(2, 40, 40, 37), normal(2, 20, 20, 37, seed=1)
     matrix, C = x.reshape(-1, 37), 37
-    of_c = [normal(C, seed=k) for k in range(3)]
+    one, images = (1, *matrix.shape), (8, 400, C)
+    of_c = [normal(1, C, seed=k) for k in range(3)]
+    of_nc = [normal(8, C, seed=k) for k in range(3)]
     pool = (2, C, 40, 40, 20, 20, 3, 3, 2, 2, 1, 1, 1, 1)
     index = np.random.default_rng(2).integers(0, 1600, dy.shape)
     index = np.minimum(index, np.arange(20).reshape(1, 20, 1, 1) * 80 + 39)  # rows that i reaches
@@ -260,11 +267,18 @@ def large(name):
         "max_unpool_backward_f32": ([dy.shape], [x, index], (2, C, 20, 20, 40, 40)),
         "window_mean_f32": ([dy.shape], [x, rows, rows, scale], mean),
         "window_mean_backward_f32": ([x.shape], [dy, rows, rows, scale], mean),
-        "channel_stats_f32": ([(C,), (C,)], [matrix], matrix.shape),
-        "channel_stats_f32 wide": ([(1100,), (1100,)], [wide], wide.shape),
-        "channel_grad_sums_f32": ([(C,), (C,)], [matrix, matrix, *of_c[:2]], matrix.shape),
-        "channel_affine_f32": ([matrix.shape], [matrix, *of_c[:2]], matrix.shape),
-        "channel_input_grad_f32": ([matrix.shape], [matrix, matrix, *of_c], matrix.shape),
+        "channel_stats_f32": ([(1, C), (1, C)], [matrix.reshape(one)], one),
+        "channel_stats_f32 wide": ([(1, 1100), (1, 1100)], [wide[None]], (1, *wide.shape)),
+        "channel_stats_f32 images": ([(8, C), (8, C)], [matrix.reshape(images)], images),
+        **{
+            f"{name} {which}".strip(): (shapes, [matrix.reshape(s) for s in arrays] + vectors, of)
+            for which, of, of_each in (("", one, of_c), ("images", images, of_nc))
+            for name, shapes, arrays, vectors in (
+                ("channel_grad_sums_f32", [of_each[0].shape] * 2, [of, of], of_each[:2]),
+                ("channel_affine_f32", [of], [of], of_each[:2]),
+                ("channel_input_grad_f32", [of], [of, of], of_each),
+            )
+        },
         "silu_f32": ([(x.size,)], [x.reshape(-1)], (x.size,)),
         "silu_backward_f32": ([(x.size,)], [x.reshape(-1), x.reshape(-1)], (x.size,)),
         "channel_shuffle_f32": ([(3200, 36)], [matrix[:, :36].copy()], (3200, 36, 3)),
@@ -283,9 +297,13 @@ def large(name):
         ("pool", "window_mean_backward_f32"),
         ("norm", "channel_stats_f32"),
         ("norm", "channel_stats_f32 wide"),
+        ("norm", "channel_stats_f32 images"),
         ("norm", "channel_grad_sums_f32"),
+        ("norm", "channel_grad_sums_f32 images"),
         ("norm", "channel_affine_f32"),
+        ("norm", "channel_affine_f32 images"),
         ("norm", "channel_input_grad_f32"),
+        ("norm", "channel_input_grad_f32 images"),
         ("activation", "silu_f32"),
         ("activation", "silu_backward_f32"),
         ("shuffle", "channel_shuffle_f32"),

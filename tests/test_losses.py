@@ -241,6 +241,39 @@ X, T, INTEGERS = nc.zeros(2, 3), nc.ones(2, 3), nc.tensor([1, 2])
             ValueError,
             "weight must not require a gradient",
         ),
+        (lambda: F.mse_loss(X, T, weight=nc.ones(3)), ValueError, r"mse_loss: weight has shape"),
+        (lambda: F.huber_loss(X, T, weight=T.double()), TypeError, "huber_loss: weight is float64"),
+        (lambda: F.mse_loss(X, T, size_average=True), TypeError, "size_average"),
+        (lambda: F.sigmoid_focal_loss(X, nc.ones(3)), ValueError, "sigmoid_focal_loss: target"),
+        (lambda: F.sigmoid_focal_loss(X, T, gamma=-1), ValueError, "gamma=-1 must not be negative"),
+        (lambda: F.sigmoid_focal_loss(X, T, alpha=2), ValueError, "alpha=2, expected 0 to 1"),
+        (lambda: F.dice_loss(nc.ones(3), nc.ones(3)), ValueError, "dice_loss: input has shape"),
+        (lambda: F.dice_loss(X, nc.ones(2)), ValueError, "dice_loss: target has shape"),
+        (lambda: F.dice_loss(X, INTEGERS + 1), ValueError, "target 3 is not one of the 3 classes"),
+        (lambda: F.dice_loss(X, T, smooth=-1), ValueError, "dice_loss: smooth=-1"),
+        (lambda: F.dice_loss(X, T, activation="tanh"), ValueError, "activation='tanh', expected"),
+        (lambda: F.dice_loss(X, T, reduction="all"), ValueError, "dice_loss: reduction='all'"),
+        (lambda: F.cosine_similarity(X, nc.ones(2, 2)), ValueError, "does not broadcast with"),
+        (lambda: F.cosine_similarity(X, T, dim=2), ValueError, "cosine_similarity: dim=2"),
+        (lambda: F.cosine_similarity(X, T, eps=-1), ValueError, "cosine_similarity: eps=-1"),
+        (
+            lambda: F.cosine_embedding_loss(X, nc.ones(3), nc.ones(2)),
+            ValueError,
+            r"cosine_embedding_loss: inputs have shapes \[2, 3\] and \[3\]",
+        ),
+        (
+            lambda: F.cosine_embedding_loss(X, T, nc.ones(3)),
+            ValueError,
+            r"cosine_embedding_loss: target has shape \[3\], expected \[2\]",
+        ),
+        (lambda: F.cosine_embedding_loss(X, T, INTEGERS), ValueError, "values other than 1 and -1"),
+        (lambda: F.cosine_embedding_loss(X, T, [1, 1]), TypeError, "target must be a nanoconv"),
+        (
+            lambda: F.cosine_embedding_loss(X, T, nc.ones(2), reduction="all"),
+            ValueError,
+            "cosine_embedding_loss: reduction='all'",
+        ),
+        (lambda: nc.nn.FocalLoss(reduction="all"), ValueError, "FocalLoss: reduction='all'"),
         (lambda: nc.nn.MSELoss(reduction="all"), ValueError, "MSELoss: reduction='all'"),
         (lambda: nc.nn.KLDivLoss(reduction="all"), ValueError, "KLDivLoss: reduction='all'"),
     ],
@@ -248,3 +281,103 @@ X, T, INTEGERS = nc.zeros(2, 3), nc.ones(2, 3), nc.tensor([1, 2])
 def test_clear_errors(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+# --------------------------------------------------------------------------- by combination
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("weight", [None, [0.5, 2.0, 0.0, 1.0]])
+@pytest.mark.parametrize("ignore_index", [-100, 1, -3])
+@pytest.mark.parametrize("every", [False, True])
+def test_nll_loss_of_images(reduction, weight, ignore_index, every):
+    """(N, C, H, W), each pixel with a class, some or all of them ignored."""
+    rng = np.random.default_rng(0)
+    x, target = rng.standard_normal((2, 4, 3, 5)), rng.integers(0, 4, (2, 3, 5))
+    target[0, 1] = ignore_index
+    if every:
+        target[...] = ignore_index
+    (ours, theirs) = both(
+        "nll_loss",
+        x.tolist(),
+        target.tolist(),
+        weight,
+        ignore_index=ignore_index,
+        reduction=reduction,
+    )
+    for result, expected in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(result, expected, rtol=1e-13, atol=1e-16)
+
+
+@pytest.mark.parametrize("name", ["mse_loss", "l1_loss", "huber_loss"])
+@pytest.mark.parametrize("weight", [[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_a_weight_for_each_number(name, weight, reduction):
+    """Of weights 0 the weighted mean is NaN."""
+    results = []
+    for library, functional in ((nc, F), (torch, TF)):
+        x, t, w = (
+            library.tensor(np.array(v, np.float64), requires_grad=True)
+            for v in ([1.0, 2.0, -5.0], [0.0, 2.5, 1.0], weight)
+        )
+        loss = getattr(functional, name)(x, t, reduction=reduction, weight=w)
+        loss.sum().backward()
+        results.append([a.detach().numpy() for a in (loss, x.grad, t.grad, w.grad)])
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-14)
+
+
+def test_short_and_missing_vectors_have_a_cosine():
+    """Below eps, and 0, where the gradient is PyTorch's too."""
+    a = np.array([[0.0, 0.0], [1e-10, 2e-10], [3.0, 4.0], [3.0, 4.0]])
+    b = np.array([[1.0, 2.0], [1.0, 1.0], [0.0, 0.0], [4.0, 3.0]])
+    for name, more in (("cosine_similarity", ()), ("cosine_embedding_loss", ([1, 1, -1, -1],))):
+        results = []
+        for library, functional in ((nc, F), (torch, TF)):
+            x, y = (library.tensor(v, requires_grad=True) for v in (a, b))
+            loss = getattr(functional, name)(x, y, *map(library.tensor, more))
+            loss.sum().backward()
+            results.append((loss.detach().numpy(), x.grad.numpy(), y.grad.numpy()))
+        for ours, theirs in zip(*results, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_focal_loss_of_extreme_scores():
+    x = nc.tensor([-1e4, 1e4, 1e4, -1e4], requires_grad=True)
+    loss = F.sigmoid_focal_loss(x, nc.tensor([0.0, 1.0, 0.0, 1.0]))
+    assert loss.tolist() == [0.0, 0.0, 7500.0, 2500.0]
+    loss.sum().backward()
+    assert x.grad.tolist() == [0.0, 0.0, 0.75, -0.25]
+    plain = F.sigmoid_focal_loss(x, nc.tensor([0.0, 1.0, 0.0, 1.0]), alpha=-1, gamma=0)
+    assert plain.tolist() == [0.0, 0.0, 1e4, 1e4]
+
+
+def test_dice_loss_of_classes():
+    """Classes are probabilities that are certain; where nothing is, smoothing says that all is."""
+    target = nc.tensor([[0, 2, 1], [1, 1, 1]])
+    x = nc.tensor(np.random.default_rng(0).standard_normal((2, 3, 3)))
+    certain = nc.tensor(np.eye(3)[target.numpy()].transpose(0, 2, 1).copy())
+    for activation in (None, "softmax", "sigmoid"):
+        ours = F.dice_loss(x, target, activation=activation)
+        assert ours.item() == F.dice_loss(x, certain, activation=activation).item()
+    assert F.dice_loss(certain, target, smooth=0.5).item() == 0
+    assert F.dice_loss(nc.zeros(1, 1, 4), nc.zeros(1, 1, 4)).item() == 0
+    assert np.isnan(F.dice_loss(nc.zeros(1, 1, 4), nc.zeros(1, 1, 4), smooth=0.0).item())
+
+
+def test_layers_of_the_later_losses():
+    rng = np.random.default_rng(0)
+    x, t = (nc.tensor(rng.random((4, 3))) for _ in range(2))
+    sign, nn = nc.tensor([1, -1, 1, -1]), nc.nn
+    for ours, expected in (
+        (nn.FocalLoss(0.5, 1.0)(x, t), F.sigmoid_focal_loss(x, t, 0.5, 1.0, "mean")),
+        (nn.DiceLoss(2.0, "sum", "softmax")(x, t), F.dice_loss(x, t, 2.0, "sum", "softmax")),
+        (nn.CosineSimilarity(0, 1e-3)(x, t), F.cosine_similarity(x, t, 0, 1e-3)),
+        (
+            nn.CosineEmbeddingLoss(0.2, reduction="sum")(x, t, sign),
+            F.cosine_embedding_loss(x, t, sign, 0.2, reduction="sum"),
+        ),
+    ):
+        assert ours.tolist() == expected.tolist()
+    for name in ("CosineSimilarity", "CosineEmbeddingLoss"):
+        assert repr(getattr(nn, name)()) == repr(getattr(torch.nn, name)())

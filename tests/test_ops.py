@@ -34,6 +34,7 @@ from nanoconv.dispatch import LANGUAGES, Ladder, is_channels_last
 EVERY_RUNG = [(case, rung) for case in CASES for rung in case.rungs]
 UNUSED = {  # ladders that a case of an op has no use for
     "batch_norm.evaluation": {"batch_norm.stats", "batch_norm.input_grad"},
+    "instance_norm.evaluation": {"batch_norm.stats", "batch_norm.input_grad"},
 }
 WITH_LOOPS = [case for case in CASES if "loops" in case.rungs]
 

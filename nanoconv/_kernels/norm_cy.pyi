@@ -2,7 +2,7 @@ from numpy import float32
 from numpy.typing import NDArray
 
 F32 = NDArray[float32]
-Sizes = tuple[int, int]
+Sizes = tuple[int, int, int]
 
 def channel_stats_f32(mean: F32, var: F32, x: F32, sizes: Sizes, threads: int) -> None: ...
 def channel_affine_f32(

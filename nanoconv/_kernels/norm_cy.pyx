@@ -1,9 +1,12 @@
-"""Statistics, gradient sums and affine maps by channel: what batch norm does with its pixels.
+"""Statistics, gradient sums and affine maps by image and channel: what batch, group and instance
+norm do with their pixels.
 
-Layout: x is (M, C), M = N·H·W pixels of C channels, C-contiguous. Where C < 128, `fold` pixels that
-    lie side by side are taken as one wide row of fold·C columns; its sums are merged at the end.
-Loops: rows outside, columns inside. Sums: threads share the columns, in whole cache lines; each
-    column is summed in one order, whatever their number. Maps: threads share the rows.
+Layout: x is (N, M, C): N images of M pixels of C channels, C-contiguous. Batch norm, which makes no
+    difference between images, takes all pixels for one. Where C < 128, `fold` pixels that lie side
+    by side are taken as one wide row of fold·C columns; its sums are merged at the end.
+Loops: images, rows, columns. Threads share the images if there are enough. Otherwise, image by
+    image, they share the rows of maps, and of sums the columns, in whole cache lines; each column
+    is summed in one order, whoever does it.
 Tile: 32 rows by at most 512 columns, whose running sums stay in the L1 cache.
 Why: each array is read once, in the order of memory, and the inner loop is long for narrow layers
     too. Within 32 rows sums are in float32, as fast as can be; from there on they are in float64.
@@ -108,52 +111,61 @@ cdef double plain_mean(const float *x, Py_ssize_t M, Py_ssize_t C) noexcept nogi
     return total / M
 
 
-def channel_stats_f32(
-    float[::1] mean, float[::1] var, const float[:, ::1] x, tuple sizes, int threads
-):
-    """mean[c] = Σ_m x[m, c] / M and var[c] = Σ_m (x[m, c] - mean[c])² / M, in one reading of x."""
-    cdef Py_ssize_t M, C, fold, rows, wide, longer, first, width, parts, part, a, b, c, k, n, m
+cdef void image_stats(
+    float *mean, float *var, const float *x, Py_ssize_t M, Py_ssize_t C, int threads
+) noexcept nogil:
+    """Mean and variance of each channel of one image."""
+    cdef Py_ssize_t first, width, parts, part, a, b, c, k, n, m
+    cdef Py_ssize_t fold = fold_of(C), rows = M // fold, longer = M % fold * C, wide = fold * C
     cdef double mean_c, m2_c, delta
     cdef double means[COLUMNS]
     cdef double m2s[COLUMNS]
-    M, C = sizes
-    if M * C == 0:
-        mean[:] = NAN
-        var[:] = NAN
+    first = 0
+    while first < wide:
+        width = min(COLUMNS, wide - first)
+        parts = min(threads, (width + LINE - 1) // LINE)
+        for part in prange(
+            parts, num_threads=threads, schedule="static",
+            use_threads_if=parts > 1 and M * width >= WORTH_THREADS,
+        ):
+            a = cut(width, part, parts)
+            b = cut(width, part + 1, parts)
+            column_stats(&means[a], &m2s[a], x + first + a, rows, wide, b - a, longer - a)
+        for c in range(min(C, width)):
+            n = 0
+            mean_c = 0
+            m2_c = 0
+            for k in range(min(fold, M)):
+                m = rows + (k * C < longer)
+                delta = means[k * C + c] - mean_c
+                mean_c = mean_c + delta * m / (n + m)
+                m2_c = m2_c + m2s[k * C + c] + delta * delta * n * m / (n + m)
+                n = n + m
+            if mean_c != mean_c:
+                mean_c = plain_mean(x + first + c, M, C)
+            mean[first + c] = mean_c
+            var[first + c] = m2_c / M
+        first = first + COLUMNS
+
+
+def channel_stats_f32(
+    float[:, ::1] mean, float[:, ::1] var, const float[:, :, ::1] x, tuple sizes, int threads
+):
+    """mean[n, c] = Σ_m x[n, m, c] / M and var[n, c] = Σ_m (x[n, m, c] - mean)² / M, in one reading.
+    """
+    cdef Py_ssize_t N, M, C, n
+    cdef int outer
+    N, M, C = sizes
+    if N * M * C == 0:
+        mean[...] = NAN
+        var[...] = NAN
         return
-    with nogil:
-        fold = fold_of(C)
-        rows = M // fold
-        longer = M % fold * C
-        wide = fold * C
-        first = 0
-        while first < wide:
-            width = min(COLUMNS, wide - first)
-            parts = min(threads, (width + LINE - 1) // LINE)
-            for part in prange(
-                parts, num_threads=threads, schedule="static",
-                use_threads_if=M * width >= WORTH_THREADS,
-            ):
-                a = cut(width, part, parts)
-                b = cut(width, part + 1, parts)
-                column_stats(
-                    &means[a], &m2s[a], &x[0, 0] + first + a, rows, wide, b - a, longer - a
-                )
-            for c in range(min(C, width)):
-                n = 0
-                mean_c = 0
-                m2_c = 0
-                for k in range(min(fold, M)):
-                    m = rows + (k * C < longer)
-                    delta = means[k * C + c] - mean_c
-                    mean_c = mean_c + delta * m / (n + m)
-                    m2_c = m2_c + m2s[k * C + c] + delta * delta * n * m / (n + m)
-                    n = n + m
-                if mean_c != mean_c:
-                    mean_c = plain_mean(&x[0, first + c], M, C)
-                mean[first + c] = mean_c
-                var[first + c] = m2_c / M
-            first = first + COLUMNS
+    outer = threads if N >= threads else 1
+    for n in prange(
+        N, nogil=True, num_threads=outer, schedule="static",
+        use_threads_if=outer > 1 and N * M * C >= WORTH_THREADS,
+    ):
+        image_stats(&mean[n, 0], &var[n, 0], &x[n, 0, 0], M, C, threads // outer)
 
 
 # ------------------------------------------------------------------------------- gradient sums
@@ -196,51 +208,65 @@ cdef void column_grad_sums(
         add_rows(sum_dy, sum_dy_x, &dy[p], &x[p], mean, 1, pitch, min(width, longer))
 
 
-def channel_grad_sums_f32(
-    float[::1] sum_dy, float[::1] sum_dy_xhat, const float[:, ::1] dy, const float[:, ::1] x,
-    const float[::1] mean, const float[::1] invstd, tuple sizes, int threads,
-):
-    """sum_dy[c] = Σ_m dy and sum_dy_xhat[c] = Σ_m dy·x̂, where x̂ = (x - mean[c])·invstd[c]."""
-    cdef Py_ssize_t M, C, fold, rows, wide, longer, first, width, parts, part, a, b, c, k
+cdef void image_grad_sums(
+    float *sum_dy, float *sum_dy_xhat, const float *dy, const float *x, const float *mean,
+    const float *invstd, Py_ssize_t M, Py_ssize_t C, int threads,
+) noexcept nogil:
+    """Both sums for each channel of one image."""
+    cdef Py_ssize_t first, width, parts, part, a, b, c, k
+    cdef Py_ssize_t fold = fold_of(C), rows = M // fold, longer = M % fold * C, wide = fold * C
     cdef double total, total_x
     cdef double totals[COLUMNS]
     cdef double totals_x[COLUMNS]
     cdef float room[NARROW]
-    cdef const float *means
-    M, C = sizes
-    if M * C == 0:
-        sum_dy[:] = 0
-        sum_dy_xhat[:] = 0
+    cdef const float *means = repeat(room, mean, C, fold)
+    first = 0
+    while first < wide:
+        width = min(COLUMNS, wide - first)
+        parts = min(threads, (width + LINE - 1) // LINE)
+        for part in prange(
+            parts, num_threads=threads, schedule="static",
+            use_threads_if=parts > 1 and M * width >= WORTH_THREADS,
+        ):
+            a = cut(width, part, parts)
+            b = cut(width, part + 1, parts)
+            column_grad_sums(
+                &totals[a], &totals_x[a], dy + first + a, x + first + a, means + first + a, rows,
+                wide, b - a, longer - a,
+            )
+        for c in range(min(C, width)):
+            total = 0
+            total_x = 0
+            for k in range(fold):
+                total = total + totals[k * C + c]
+                total_x = total_x + totals_x[k * C + c]
+            sum_dy[first + c] = total
+            sum_dy_xhat[first + c] = total_x * invstd[first + c]
+        first = first + COLUMNS
+
+
+def channel_grad_sums_f32(
+    float[:, ::1] sum_dy, float[:, ::1] sum_dy_xhat, const float[:, :, ::1] dy,
+    const float[:, :, ::1] x, const float[:, ::1] mean, const float[:, ::1] invstd, tuple sizes,
+    int threads,
+):
+    """sum_dy[n, c] = Σ_m dy and sum_dy_xhat[n, c] = Σ_m dy·x̂, x̂ = (x - mean)·invstd of n, c."""
+    cdef Py_ssize_t N, M, C, n
+    cdef int outer
+    N, M, C = sizes
+    if N * M * C == 0:
+        sum_dy[...] = 0
+        sum_dy_xhat[...] = 0
         return
-    with nogil:
-        fold = fold_of(C)
-        rows = M // fold
-        longer = M % fold * C
-        wide = fold * C
-        means = repeat(room, &mean[0], C, fold)
-        first = 0
-        while first < wide:
-            width = min(COLUMNS, wide - first)
-            parts = min(threads, (width + LINE - 1) // LINE)
-            for part in prange(
-                parts, num_threads=threads, schedule="static",
-                use_threads_if=M * width >= WORTH_THREADS,
-            ):
-                a = cut(width, part, parts)
-                b = cut(width, part + 1, parts)
-                column_grad_sums(
-                    &totals[a], &totals_x[a], &dy[0, 0] + first + a, &x[0, 0] + first + a,
-                    means + first + a, rows, wide, b - a, longer - a,
-                )
-            for c in range(min(C, width)):
-                total = 0
-                total_x = 0
-                for k in range(fold):
-                    total = total + totals[k * C + c]
-                    total_x = total_x + totals_x[k * C + c]
-                sum_dy[first + c] = total
-                sum_dy_xhat[first + c] = total_x * invstd[first + c]
-            first = first + COLUMNS
+    outer = threads if N >= threads else 1
+    for n in prange(
+        N, nogil=True, num_threads=outer, schedule="static",
+        use_threads_if=outer > 1 and N * M * C >= WORTH_THREADS,
+    ):
+        image_grad_sums(
+            &sum_dy[n, 0], &sum_dy_xhat[n, 0], &dy[n, 0, 0], &x[n, 0, 0], &mean[n, 0],
+            &invstd[n, 0], M, C, threads // outer,
+        )
 
 
 # ------------------------------------------------------------------------------- maps
@@ -254,30 +280,41 @@ cdef void affine(
         y[c] = x[c] * scale[c] + shift[c]
 
 
-def channel_affine_f32(
-    float[:, ::1] y, const float[:, ::1] x, const float[::1] scale, const float[::1] shift,
-    tuple sizes, int threads,
-):
-    """y[m, c] = x[m, c]·scale[c] + shift[c]"""
-    cdef Py_ssize_t M, C, wide, p, row
+cdef void image_affine(
+    float *y, const float *x, const float *scale, const float *shift, Py_ssize_t M, Py_ssize_t C,
+    int threads,
+) noexcept nogil:
+    """The map of one image."""
+    cdef Py_ssize_t p, row, wide = fold_of(C) * C
     cdef float room[2][NARROW]
-    cdef const float *wide_scale
-    cdef const float *wide_shift
-    M, C = sizes
-    if M * C == 0:
+    cdef const float *wide_scale = repeat(room[0], scale, C, fold_of(C))
+    cdef const float *wide_shift = repeat(room[1], shift, C, fold_of(C))
+    for row in prange(
+        (M * C + wide - 1) // wide, num_threads=threads, schedule="static",
+        use_threads_if=threads > 1 and M * C >= WORTH_THREADS,
+    ):
+        p = row * wide
+        affine(y + p, x + p, wide_scale, wide_shift, min(wide, M * C - p))
+
+
+def channel_affine_f32(
+    float[:, :, ::1] y, const float[:, :, ::1] x, const float[:, ::1] scale,
+    const float[:, ::1] shift, tuple sizes, int threads,
+):
+    """y[n, m, c] = x[n, m, c]·scale[n, c] + shift[n, c]"""
+    cdef Py_ssize_t N, M, C, n
+    cdef int outer
+    N, M, C = sizes
+    if N * M * C == 0:
         return
-    with nogil:
-        wide = fold_of(C) * C
-        wide_scale = repeat(room[0], &scale[0], C, fold_of(C))
-        wide_shift = repeat(room[1], &shift[0], C, fold_of(C))
-        for row in prange(
-            (M * C + wide - 1) // wide, num_threads=threads, schedule="static",
-            use_threads_if=M * C >= WORTH_THREADS,
-        ):
-            p = row * wide
-            affine(
-                &y[0, 0] + p, &x[0, 0] + p, wide_scale, wide_shift, min(wide, M * C - p)
-            )
+    outer = threads if N >= threads else 1
+    for n in prange(
+        N, nogil=True, num_threads=outer, schedule="static",
+        use_threads_if=outer > 1 and N * M * C >= WORTH_THREADS,
+    ):
+        image_affine(
+            &y[n, 0, 0], &x[n, 0, 0], &scale[n, 0], &shift[n, 0], M, C, threads // outer
+        )
 
 
 cdef void input_grad(
@@ -289,30 +326,40 @@ cdef void input_grad(
         dx[c] = a[c] * dy[c] + (k[c] * x[c] + d[c])
 
 
-def channel_input_grad_f32(
-    float[:, ::1] dx, const float[:, ::1] dy, const float[:, ::1] x, const float[::1] a,
-    const float[::1] k, const float[::1] d, tuple sizes, int threads,
-):
-    """dx[m, c] = a[c]·dy[m, c] + k[c]·x[m, c] + d[c]"""
-    cdef Py_ssize_t M, C, wide, p, row
+cdef void image_input_grad(
+    float *dx, const float *dy, const float *x, const float *a, const float *k, const float *d,
+    Py_ssize_t M, Py_ssize_t C, int threads,
+) noexcept nogil:
+    """The gradient of one image."""
+    cdef Py_ssize_t p, row, wide = fold_of(C) * C
     cdef float room[3][NARROW]
-    cdef const float *wide_a
-    cdef const float *wide_k
-    cdef const float *wide_d
-    M, C = sizes
-    if M * C == 0:
+    cdef const float *wide_a = repeat(room[0], a, C, fold_of(C))
+    cdef const float *wide_k = repeat(room[1], k, C, fold_of(C))
+    cdef const float *wide_d = repeat(room[2], d, C, fold_of(C))
+    for row in prange(
+        (M * C + wide - 1) // wide, num_threads=threads, schedule="static",
+        use_threads_if=threads > 1 and M * C >= WORTH_THREADS,
+    ):
+        p = row * wide
+        input_grad(dx + p, dy + p, x + p, wide_a, wide_k, wide_d, min(wide, M * C - p))
+
+
+def channel_input_grad_f32(
+    float[:, :, ::1] dx, const float[:, :, ::1] dy, const float[:, :, ::1] x,
+    const float[:, ::1] a, const float[:, ::1] k, const float[:, ::1] d, tuple sizes, int threads,
+):
+    """dx[n, m, c] = a[n, c]·dy[n, m, c] + k[n, c]·x[n, m, c] + d[n, c]"""
+    cdef Py_ssize_t N, M, C, n
+    cdef int outer
+    N, M, C = sizes
+    if N * M * C == 0:
         return
-    with nogil:
-        wide = fold_of(C) * C
-        wide_a = repeat(room[0], &a[0], C, fold_of(C))
-        wide_k = repeat(room[1], &k[0], C, fold_of(C))
-        wide_d = repeat(room[2], &d[0], C, fold_of(C))
-        for row in prange(
-            (M * C + wide - 1) // wide, num_threads=threads, schedule="static",
-            use_threads_if=M * C >= WORTH_THREADS,
-        ):
-            p = row * wide
-            input_grad(
-                &dx[0, 0] + p, &dy[0, 0] + p, &x[0, 0] + p, wide_a, wide_k, wide_d,
-                min(wide, M * C - p),
-            )
+    outer = threads if N >= threads else 1
+    for n in prange(
+        N, nogil=True, num_threads=outer, schedule="static",
+        use_threads_if=outer > 1 and N * M * C >= WORTH_THREADS,
+    ):
+        image_input_grad(
+            &dx[n, 0, 0], &dy[n, 0, 0], &x[n, 0, 0], &a[n, 0], &k[n, 0], &d[n, 0], M, C,
+            threads // outer,
+        )

@@ -1,8 +1,10 @@
-"""Statistics, gradient sums and affine maps by channel: what batch norm does with its pixels.
+"""Statistics, gradient sums and affine maps by image and channel: what batch, group and instance
+norm do with their pixels.
 
-Layout: x is (M, C), M = N·H·W pixels of C channels, C-contiguous. Where C < 512, pixels that lie
-    side by side are taken together as one wide row, and its sums are merged at the end.
-Loops: wide rows outside, their columns inside.
+Layout: x is (N, M, C): N images of M pixels of C channels, C-contiguous. Batch norm takes all
+    pixels for one image. Where C < 512, pixels that lie side by side are taken together as one wide
+    row, and its sums are merged at the end.
+Loops: images, wide rows, their columns.
 Tile: 32 rows, whose running sums stay in the cache.
 Why: each array is read once, in the order of memory, and the inner loop is long for narrow layers
     too: shorter than four vectors it would not become vectors. Within 32 rows sums are in float32,
@@ -71,14 +73,10 @@ def merge_rows(mean, m2, x, n):
         m2[c] += squares[c] - t * t / m + delta * delta * (n * weight)
 
 
-@kernel(outputs=2)
-def channel_stats_f32(mean, var, x, sizes):
-    """mean[c] = Σ_m x[m,c] / M and var[c] = Σ_m (x[m,c] − mean[c])² / M, in one reading of x."""
-    M, C = sizes
-    if M == 0 or C == 0:
-        mean[:] = np.nan
-        var[:] = np.nan
-        return
+@helper
+def image_stats(mean, var, x):
+    """Mean and variance of each channel of one image."""
+    M, C = x.shape
     whole, rest = wide_rows(x)
     rows, wide = whole.shape
     means, m2s = np.zeros(wide), np.zeros(wide)
@@ -102,6 +100,17 @@ def channel_stats_f32(mean, var, x, sizes):
         var[c] = m2_c / M
 
 
+@kernel(outputs=2)
+def channel_stats_f32(mean, var, x, sizes):
+    """mean[n,c] = Σ_m x[n,m,c] / M and var[n,c] = Σ_m (x[n,m,c] − mean)² / M, in one reading."""
+    if x.size == 0:
+        mean[:] = np.nan
+        var[:] = np.nan
+        return
+    for n in range(x.shape[0]):
+        image_stats(mean[n], var[n], x[n])
+
+
 # --------------------------------------------------------------------------- gradient sums
 
 
@@ -119,14 +128,10 @@ def add_rows(sum_dy, sum_dy_x, dy, x, mean):
         sum_dy_x[c] += products[c]
 
 
-@kernel(outputs=2)
-def channel_grad_sums_f32(sum_dy, sum_dy_xhat, dy, x, mean, invstd, sizes):
-    """sum_dy[c] = Σ_m dy and sum_dy_xhat[c] = Σ_m dy·x̂, where x̂ = (x − mean[c])·invstd[c]."""
-    M, C = sizes
-    if M == 0 or C == 0:
-        sum_dy[:] = 0
-        sum_dy_xhat[:] = 0
-        return
+@helper
+def image_grad_sums(sum_dy, sum_dy_xhat, dy, x, mean, invstd):
+    """Both sums for each channel of one image."""
+    C = mean.size
     (x_whole, x_rest), (dy_whole, dy_rest) = wide_rows(x), wide_rows(dy)
     rows, wide = x_whole.shape
     means, totals, totals_x = repeated(mean), np.zeros(wide), np.zeros(wide)
@@ -138,6 +143,17 @@ def channel_grad_sums_f32(sum_dy, sum_dy_xhat, dy, x, mean, invstd, sizes):
         sum_dy_xhat[c] = totals_x[c::C].sum() * invstd[c]
 
 
+@kernel(outputs=2)
+def channel_grad_sums_f32(sum_dy, sum_dy_xhat, dy, x, mean, invstd, sizes):
+    """sum_dy[n,c] = Σ_m dy and sum_dy_xhat[n,c] = Σ_m dy·x̂, x̂ = (x − mean[n,c])·invstd[n,c]."""
+    if x.size == 0:
+        sum_dy[:] = 0
+        sum_dy_xhat[:] = 0
+        return
+    for n in range(x.shape[0]):
+        image_grad_sums(sum_dy[n], sum_dy_xhat[n], dy[n], x[n], mean[n], invstd[n])
+
+
 # --------------------------------------------------------------------------- maps
 
 
@@ -147,17 +163,22 @@ def affine(y, x, scale, shift):
         y[c] = x[c] * scale[c] + shift[c]
 
 
-@kernel()
-def channel_affine_f32(y, x, scale, shift, sizes):
-    """y[m,c] = x[m,c]·scale[c] + shift[c]"""
-    M, C = sizes
-    if M == 0 or C == 0:
-        return
+@helper
+def image_affine(y, x, scale, shift):
+    """The map of one image."""
     (y_whole, y_rest), (x_whole, x_rest) = wide_rows(y), wide_rows(x)
     scale, shift = repeated(scale), repeated(shift)
     for r in range(y_whole.shape[0]):
         affine(y_whole[r], x_whole[r], scale, shift)
     affine(y_rest, x_rest, scale, shift)
+
+
+@kernel()
+def channel_affine_f32(y, x, scale, shift, sizes):
+    """y[n,m,c] = x[n,m,c]·scale[n,c] + shift[n,c]"""
+    if x.size:
+        for n in range(x.shape[0]):
+            image_affine(y[n], x[n], scale[n], shift[n])
 
 
 @helper
@@ -166,15 +187,20 @@ def input_grad(dx, dy, x, a, k, d):
         dx[c] = a[c] * dy[c] + (k[c] * x[c] + d[c])
 
 
-@kernel()
-def channel_input_grad_f32(dx, dy, x, a, k, d, sizes):
-    """dx[m,c] = a[c]·dy[m,c] + k[c]·x[m,c] + d[c]"""
-    M, C = sizes
-    if M == 0 or C == 0:
-        return
+@helper
+def image_input_grad(dx, dy, x, a, k, d):
+    """The gradient of one image."""
     (dx_whole, dx_rest), (dy_whole, dy_rest) = wide_rows(dx), wide_rows(dy)
     x_whole, x_rest = wide_rows(x)
     a, k, d = repeated(a), repeated(k), repeated(d)
     for r in range(dx_whole.shape[0]):
         input_grad(dx_whole[r], dy_whole[r], x_whole[r], a, k, d)
     input_grad(dx_rest, dy_rest, x_rest, a, k, d)
+
+
+@kernel()
+def channel_input_grad_f32(dx, dy, x, a, k, d, sizes):
+    """dx[n,m,c] = a[n,c]·dy[n,m,c] + k[n,c]·x[n,m,c] + d[n,c]"""
+    if x.size:
+        for n in range(x.shape[0]):
+            image_input_grad(dx[n], dy[n], x[n], a[n], k[n], d[n])

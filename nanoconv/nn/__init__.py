@@ -31,18 +31,15 @@ from .activations import (
     Threshold,
 )
 from .container import ModuleList, Sequential
-from .layers import (
-    Conv1d,
-    Conv2d,
-    ConvTranspose1d,
-    ConvTranspose2d,
-    DepthwiseConv2d,
-    Linear,
-)
+from .layers import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, DepthwiseConv2d, Linear
 from .loss import (
     BCELoss,
     BCEWithLogitsLoss,
+    CosineEmbeddingLoss,
+    CosineSimilarity,
     CrossEntropyLoss,
+    DiceLoss,
+    FocalLoss,
     HuberLoss,
     KLDivLoss,
     L1Loss,
@@ -51,7 +48,18 @@ from .loss import (
     SmoothL1Loss,
 )
 from .module import Module, Parameter
-from .normalisation import BatchNorm1d, BatchNorm2d
+from .normalisation import (
+    BatchNorm1d,
+    BatchNorm2d,
+    GroupNorm,
+    InstanceNorm1d,
+    InstanceNorm2d,
+    LayerNorm,
+    LayerNorm2d,
+    LocalResponseNorm,
+    RMSNorm,
+    StdConv2d,
+)
 from .padding import (
     CircularPad1d,
     CircularPad2d,
@@ -66,25 +74,6 @@ from .padding import (
     ZeroPad1d,
     ZeroPad2d,
 )
-from .pooling import AdaptiveAvgPool2d, AvgPool2d, GlobalAvgPool2d, MaxPool2d
-from .regularisation import Dropout
-from .shaping import (
-    ChannelShuffle,
-    Flatten,
-    Identity,
-    PixelShuffle,
-    PixelUnshuffle,
-    Upsample,
-    UpsamplingBilinear2d,
-    UpsamplingNearest2d,
-)
-
-__all__ = [
-    "CELU",
-    "ELU",
-    "GELU",
-    "GLU",
-    "SELU",
 from .pooling import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
@@ -110,9 +99,23 @@ from .regularisation import (
     FeatureAlphaDropout,
     StochasticDepth,
 )
-from .shaping import ChannelShuffle, Flatten, Identity
+from .shaping import (
+    ChannelShuffle,
+    Flatten,
+    Identity,
+    PixelShuffle,
+    PixelUnshuffle,
+    Upsample,
+    UpsamplingBilinear2d,
+    UpsamplingNearest2d,
+)
 
 __all__ = [
+    "CELU",
+    "ELU",
+    "GELU",
+    "GLU",
+    "SELU",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveMaxPool1d",
@@ -133,8 +136,11 @@ __all__ = [
     "Conv2d",
     "ConvTranspose1d",
     "ConvTranspose2d",
+    "CosineEmbeddingLoss",
+    "CosineSimilarity",
     "CrossEntropyLoss",
     "DepthwiseConv2d",
+    "DiceLoss",
     "DropConnect",
     "Dropout",
     "Dropout1d",
@@ -142,27 +148,34 @@ __all__ = [
     "Dropout3d",
     "FeatureAlphaDropout",
     "Flatten",
+    "FocalLoss",
     "Fold",
     "GlobalAvgPool2d",
+    "GroupNorm",
     "Hardshrink",
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
     "HuberLoss",
     "Identity",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
     "KLDivLoss",
     "L1Loss",
     "LPPool2d",
+    "LayerNorm",
+    "LayerNorm2d",
     "LeakyReLU",
     "LearnablePool2d",
     "Linear",
+    "LocalResponseNorm",
     "LogSigmoid",
     "LogSoftmax",
     "MSELoss",
     "MaxPool1d",
     "MaxPool2d",
-    "Mish",
     "MaxUnpool2d",
+    "Mish",
     "Module",
     "ModuleList",
     "NLLLoss",
@@ -170,6 +183,7 @@ __all__ = [
     "Parameter",
     "PixelShuffle",
     "PixelUnshuffle",
+    "RMSNorm",
     "ReLU",
     "ReLU6",
     "ReflectionPad1d",
@@ -186,17 +200,18 @@ __all__ = [
     "Softshrink",
     "Softsign",
     "SpatialPyramidPool2d",
+    "StdConv2d",
     "StochasticDepth",
     "Tanh",
-    "blocks",
     "Tanhshrink",
     "Threshold",
+    "Unfold",
     "Upsample",
     "UpsamplingBilinear2d",
     "UpsamplingNearest2d",
-    "Unfold",
     "ZeroPad1d",
     "ZeroPad2d",
+    "blocks",
     "functional",
     "init",
     "utils",

@@ -197,10 +197,13 @@ class Conv2d(Convolution):
         return around if four else around[::2]
 
     def forward(self, input: Tensor) -> Tensor:
+        return self._convolved(input, self.weight)
+
+    def _convolved(self, input: Tensor, weight: Tensor) -> Tensor:
         x, padding = self._bordered(input)
         sh, sw = self.stride
         dh, dw = self.dilation
-        return F.conv2d(x, self.weight, self.bias, (sh, sw), padding, (dh, dw), self.groups)
+        return F.conv2d(x, weight, self.bias, (sh, sw), padding, (dh, dw), self.groups)
 
 
 class DepthwiseConv2d(Conv2d):

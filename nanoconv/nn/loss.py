@@ -167,3 +167,62 @@ class BCEWithLogitsLoss(Module):
         return F.binary_cross_entropy_with_logits(
             input, target, self.weight, reduction=self.reduction, pos_weight=self.pos_weight
         )
+
+
+class FocalLoss(Module):
+    """−α_t·(1 − p_t)^gamma·log p_t of scores (see `functional.sigmoid_focal_loss`).
+
+    Scores and answers, 0 to 1, alike → scalar. Lin et al., arXiv 1708.02002.
+    """
+
+    def __init__(self, alpha: float = 0.25, gamma: float = 2.0, reduction: str = "mean") -> None:
+        super().__init__()
+        self.alpha, self.gamma = alpha, gamma
+        self.reduction = checked("FocalLoss", reduction)
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return F.sigmoid_focal_loss(input, target, self.alpha, self.gamma, self.reduction)
+
+
+class DiceLoss(Module):
+    """1 − (2·Σ p·t + s) / (Σ p² + Σ t² + s) by image and class (see `functional.dice_loss`).
+
+    (N, C, …) and the same, or classes (N, …) → scalar. Milletari et al., arXiv 1606.04797.
+    """
+
+    def __init__(
+        self, smooth: float = 1.0, reduction: str = "mean", activation: str | None = None
+    ) -> None:
+        super().__init__()
+        self.smooth, self.reduction = smooth, checked("DiceLoss", reduction)
+        self.activation = activation
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return F.dice_loss(input, target, self.smooth, self.reduction, self.activation)
+
+
+class CosineSimilarity(Module):
+    """The cosine of the angle between two tensors along `dim` (see `functional`)."""
+
+    def __init__(self, dim: int = 1, eps: float = 1e-8) -> None:
+        super().__init__()
+        self.dim, self.eps = dim, eps
+
+    def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
+        return F.cosine_similarity(x1, x2, self.dim, self.eps)
+
+
+class CosineEmbeddingLoss(Module):
+    """1 − cos where the target is 1, max(cos − margin, 0) where it is −1 (see `functional`).
+
+    Vectors (N, K) twice, and targets (N,) → scalar.
+    """
+
+    def __init__(self, margin: float = 0.0, *, reduction: str = "mean") -> None:
+        super().__init__()
+        self.margin, self.reduction = margin, checked("CosineEmbeddingLoss", reduction)
+
+    def forward(self, input1: Tensor, input2: Tensor, target: Tensor) -> Tensor:
+        return F.cosine_embedding_loss(
+            input1, input2, target, self.margin, reduction=self.reduction
+        )

@@ -81,58 +81,67 @@ def batch_norm_shape(x: tuple[int, ...], training: bool, **vectors: Tensor) -> i
 
 
 def channel_stats_loops(mean, var, x, sizes):
-    M, C = sizes
-    for c in range(C):
-        total = 0.0
-        for m in range(M):
-            total += x[m, c]
-        mean[c] = total / M
-        total = 0.0
-        for m in range(M):
-            total += (x[m, c] - mean[c]) ** 2
-        var[c] = total / M
+    N, M, C = sizes
+    for n in range(N):
+        for c in range(C):
+            total = 0.0
+            for m in range(M):
+                total += x[n, m, c]
+            mean[n, c] = total / M
+            total = 0.0
+            for m in range(M):
+                total += (x[n, m, c] - mean[n, c]) ** 2
+            var[n, c] = total / M
 
 
 def channel_affine_loops(y, x, scale, shift, sizes):
-    M, C = sizes
-    for m in range(M):
-        for c in range(C):
-            y[m, c] = x[m, c] * scale[c] + shift[c]
+    N, M, C = sizes
+    for n in range(N):
+        for m in range(M):
+            for c in range(C):
+                y[n, m, c] = x[n, m, c] * scale[n, c] + shift[n, c]
 
 
 def channel_grad_sums_loops(db, dw, dy, x, mean, invstd, sizes):
-    M, C = sizes
+    N, M, C = sizes
     db[...] = 0
     dw[...] = 0
-    for m in range(M):
-        for c in range(C):
-            db[c] += dy[m, c]
-            dw[c] += dy[m, c] * (x[m, c] - mean[c]) * invstd[c]
+    for n in range(N):
+        for m in range(M):
+            for c in range(C):
+                db[n, c] += dy[n, m, c]
+                dw[n, c] += dy[n, m, c] * (x[n, m, c] - mean[n, c]) * invstd[n, c]
 
 
 def channel_input_grad_loops(dx, dy, x, a, k, d, sizes):
-    M, C = sizes
-    for m in range(M):
-        for c in range(C):
-            dx[m, c] = a[c] * dy[m, c] + k[c] * x[m, c] + d[c]
+    N, M, C = sizes
+    for n in range(N):
+        for m in range(M):
+            for c in range(C):
+                dx[n, m, c] = a[n, c] * dy[n, m, c] + k[n, c] * x[n, m, c] + d[n, c]
 
 
 # --------------------------------------------------------------------------- the NumPy reference
+#
+# One statistic per channel, a vector (C,), is what batch norm wants. Group norm starts from one per
+# image and channel, (N, C): the same sums over fewer pixels. So do the ladders: `each` image apart,
+# or all pixels as if they were one image's.
 
 
 def per_channel(vector: Array, x: Array) -> Array:
-    """(C,) as (C, 1, …), so that it meets the channel axis of x (N, C, …)."""
-    return vector.reshape(-1, *(1,) * (x.ndim - 2))
+    """(C,) as (C, 1, …), and (N, C) as (N, C, 1, …), so that it meets the axes of x (N, C, …)."""
+    return vector.reshape(*vector.shape, *(1,) * (x.ndim - 2))
 
 
-def but_channels(x: Array) -> tuple[int, ...]:
-    return (0, *range(2, x.ndim))
+def pixels(x: Array, each: bool) -> tuple[int, ...]:
+    """The axes that are summed over."""
+    return (*(() if each else (0,)), *range(2, x.ndim))
 
 
-def channel_stats(x: Array) -> tuple[Array, Array]:
-    mean = x.mean(but_channels(x))  # (C,)
+def channel_stats(x: Array, each: bool) -> tuple[Array, Array]:
+    mean = x.mean(pixels(x, each))  # (C,) or (N, C)
     centred = x - per_channel(mean, x)
-    return mean, np.square(centred, out=centred).mean(but_channels(x))
+    return mean, np.square(centred, out=centred).mean(pixels(x, each))
 
 
 def channel_affine(x: Array, scale: Array, shift: Array) -> Array:
@@ -141,7 +150,8 @@ def channel_affine(x: Array, scale: Array, shift: Array) -> Array:
 
 def channel_grad_sums(dy: Array, x: Array, mean: Array, invstd: Array) -> tuple[Array, Array]:
     xhat = (x - per_channel(mean, x)) * per_channel(invstd, x)
-    return dy.sum(but_channels(dy)), (dy * xhat).sum(but_channels(dy))
+    axes = pixels(x, mean.ndim == 2)
+    return dy.sum(axes), (dy * xhat).sum(axes)
 
 
 def channel_input_grad(dy: Array, x: Array, a: Array, k: Array, d: Array) -> Array:
@@ -151,33 +161,47 @@ def channel_input_grad(dy: Array, x: Array, a: Array, k: Array, d: Array) -> Arr
 # --------------------------------------------------------------------------- the ladder
 
 
-def call_stats(body: Body, x: Array) -> tuple[Array, Array]:
-    xr = rows(x)  # (M, C)
-    mean, var = empty(xr.shape[1:], x.dtype), empty(xr.shape[1:], x.dtype)
-    body(mean, var, xr, sizes=xr.shape)
+def images(x: Array, vectors: tuple[int, ...]) -> Array:
+    """x as (N, M, C) where the vectors are (N, C), as (1, N·M, C) where they are (C,)."""
+    xr = rows(x)  # (N·M, C)
+    N = vectors[0] if len(vectors) == 2 else 1
+    return xr.reshape(N, len(xr) // max(N, 1), xr.shape[1])
+
+
+def table(vector: Array) -> Array:
+    """(C,) as (1, C), and (N, C) as it is."""
+    return vector if vector.ndim == 2 else vector[None]
+
+
+def call_stats(body: Body, x: Array, each: bool) -> tuple[Array, Array]:
+    shape = x.shape[:2] if each else x.shape[1:2]
+    xr = images(x, shape)
+    mean, var = empty(shape, x.dtype), empty(shape, x.dtype)
+    body(table(mean), table(var), xr, sizes=xr.shape)
     return mean, var
 
 
 def call_affine(body: Body, x: Array, scale: Array, shift: Array) -> Array:
-    xr = rows(x)
+    xr = images(x, scale.shape)
     yr = empty(xr.shape, x.dtype)
-    body(yr, xr, scale, shift, sizes=xr.shape)
+    body(yr, xr, table(scale), table(shift), sizes=xr.shape)
     return unrows(yr, x.shape)
 
 
 def call_grad_sums(
     body: Body, dy: Array, x: Array, mean: Array, invstd: Array
 ) -> tuple[Array, Array]:
-    xr = rows(x)
-    db, dw = empty(xr.shape[1:], x.dtype), empty(xr.shape[1:], x.dtype)
-    body(db, dw, rows(dy), xr, mean, invstd, sizes=xr.shape)
+    xr = images(x, mean.shape)
+    db, dw = empty(mean.shape, x.dtype), empty(mean.shape, x.dtype)
+    outputs = table(db), table(dw)
+    body(*outputs, images(dy, mean.shape), xr, table(mean), table(invstd), sizes=xr.shape)
     return db, dw
 
 
 def call_input_grad(body: Body, dy: Array, x: Array, a: Array, k: Array, d: Array) -> Array:
-    xr = rows(x)
+    xr = images(x, a.shape)
     dx = empty(xr.shape, x.dtype)
-    body(dx, rows(dy), xr, a, k, d, sizes=xr.shape)
+    body(dx, images(dy, a.shape), xr, table(a), table(k), table(d), sizes=xr.shape)
     return unrows(dx, x.shape)
 
 
@@ -239,7 +263,7 @@ def batch_norm_forward(
     if mean is not None and var is not None:
         mean, var = mean.copy(), var.copy()  # the next training batch will change the originals
     elif x.size:
-        mean, var = STATS(x)
+        mean, var = STATS(x, False)
     else:  # no statistics, and nothing that needs them
         mean = var = np.zeros(x.shape[1], x.dtype)
     invstd = (1 / np.sqrt(var + eps)).astype(x.dtype)  # (C,)

@@ -202,22 +202,51 @@ def reduced(losses: Tensor, reduction: str) -> Tensor:
     return {"mean": Tensor.mean, "sum": Tensor.sum, "none": lambda y: y}[reduction](losses)
 
 
-def run(name: str, input: Tensor, target: Tensor, reduction: str, **attrs: float) -> Tensor:
+def run(
+    name: str,
+    input: Tensor,
+    target: Tensor,
+    reduction: str,
+    weight: Tensor | None = None,
+    **attrs: float,
+) -> Tensor:
     check_pair(name, input, target, reduction)
-    return reduced(apply(DISTANCES[name], input, target, **attrs), reduction)
+    if weight is not None:
+        check_dtypes(name, input=input, weight=weight)
+        if weight.shape != input.shape:
+            raise ValueError(
+                f"{name}: weight has shape {list(weight.shape)}, expected {list(input.shape)} as "
+                "the input"
+            )
+    losses = apply(DISTANCES[name], input, target, **attrs)
+    return reduced(losses if weight is None else losses * weight, reduction)
 
 
-def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
+def weighted_mean(
+    name: str, input: Tensor, target: Tensor, reduction: str, weight: Tensor | None
+) -> Tensor:
+    """As `run`, but the mean counts each number as often as its weight says."""
+    if weight is None or reduction != "mean":
+        return run(name, input, target, reduction, weight)
+    return run(name, input, target, "sum", weight) / weight.sum()
+
+
+def mse_loss(
+    input: Tensor, target: Tensor, *, reduction: str = "mean", weight: Tensor | None = None
+) -> Tensor:
     """The mean squared error of `input` and `target`, of one shape, as torch's mse_loss.
 
-    ValueError where shapes differ: PyTorch warns and broadcasts, mostly by mistake.
+    `weight`, of their shape, is what each number counts, also in the mean. ValueError where shapes
+    differ: PyTorch warns and broadcasts, mostly by mistake.
     """
-    return run("mse_loss", input, target, reduction)
+    return weighted_mean("mse_loss", input, target, reduction, weight)
 
 
-def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
+def l1_loss(
+    input: Tensor, target: Tensor, *, reduction: str = "mean", weight: Tensor | None = None
+) -> Tensor:
     """The mean absolute error; see `mse_loss`."""
-    return run("l1_loss", input, target, reduction)
+    return weighted_mean("l1_loss", input, target, reduction, weight)
 
 
 def smooth_l1_loss(
@@ -230,12 +259,19 @@ def smooth_l1_loss(
 
 
 def huber_loss(
-    input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0
+    input: Tensor,
+    target: Tensor,
+    reduction: str = "mean",
+    delta: float = 1.0,
+    weight: Tensor | None = None,
 ) -> Tensor:
-    """Half the squared error, continued straight where the error is above `delta` > 0."""
+    """Half the squared error, continued straight where the error is above `delta` > 0.
+
+    As torch's huber_loss, whose mean, unlike that of `mse_loss`, does not count by `weight`.
+    """
     if not delta > 0:
         raise ValueError(f"huber_loss: delta={delta!r} must be positive")
-    return run("huber_loss", input, target, reduction, delta=float(delta))
+    return run("huber_loss", input, target, reduction, weight, delta=float(delta))
 
 
 def kl_div(

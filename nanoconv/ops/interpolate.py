@@ -52,9 +52,9 @@ import numpy as np
 
 from ..dispatch import Body, Kernel, Ladder, Op, empty, is_channels_last
 from ..tensor import Tensor, apply
+from .adaptive_pool2d import adaptive_avg_pool2d
 from .checks import check_dtypes
 from .geometry import check_output
-from .pool2d import adaptive_avg_pool2d
 from .shaping import integer, squeeze, unsqueeze
 
 Array = np.ndarray

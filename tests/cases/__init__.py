@@ -6,9 +6,9 @@ from .losses import DISTANCES, LOSSES
 from .normalisation import NORMS
 from .others import OTHERS
 from .pooling import POOLS
+from .regularisation import REGULARISATION
 from .shaping import SHAPING
 from .transposed import FOLDS, PADS, SIGNALS, TRANSPOSED
-from .regularisation import REGULARISATION
 
 CASES = [
     *CONVOLUTIONS,

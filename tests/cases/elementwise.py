@@ -71,7 +71,7 @@ ELEMENTWISE = [
                 any_shape().map(lambda drawn: drawn[0]),
                 st.sampled_from(ATTRIBUTES.get(name, ({},))),
             ),
-            # Roundings of a polynomial and a division; PyTorch's 1 + tanh(z) and 1 − tanh²(z) cancel.
+            # Roundings of a polynomial and a division; PyTorch's 1 ± tanh(z) cancels.
             lambda shapes, attrs, name=name: 32 if name == "gelu_tanh" else 8,
             (activations.FORWARD[name], activations.BACKWARD[name]),
             oracle=ORACLES.get(name),

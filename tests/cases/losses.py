@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from harness import Case
+from harness import Case, torch
 from hypothesis import strategies as st
 
 import nanoconv as nc
@@ -125,6 +125,83 @@ def divergence(F, x, target, reduction, log_target):
     return F.kl_div(x, target, reduction="none", log_target=log_target).mean()
 
 
+def weighted_all(F, x, target, w, loss, **attrs):
+    return getattr(F, loss)(x, target, weight=w, **attrs)
+
+
+@st.composite
+def counted(draw):
+    """Pairs with a weight for each number."""
+    alone = (1,)  # is its own mean, whatever its weight
+    shapes, attrs = draw(pairs().filter(lambda drawn: math.prod(drawn[0]["x"] or alone) != 1))
+    loss = draw(st.sampled_from(("mse_loss", "l1_loss", "huber_loss")))
+    return shapes | {"w": shapes["x"]}, attrs | {"loss": loss}
+
+
+def counts(name, shape, rng):
+    return rng.uniform(0.2, 2, shape) if name == "w" else apart(name, shape, rng)
+
+
+@st.composite
+def focused(draw):
+    shapes, attrs = draw(pairs())
+    options = (("alpha", (0.25, 0.9, -1)), ("gamma", (2, 0.5, 1.0, 3)))
+    return shapes, attrs | {name: draw(st.sampled_from(values)) for name, values in options}
+
+
+def focal(F, x, target, alpha, gamma, reduction):
+    """What torchvision's function computes."""
+    p = torch.sigmoid(x)
+    p_t = p * target + (1 - p) * (1 - target)
+    loss = F.binary_cross_entropy_with_logits(x, target, reduction="none") * (1 - p_t) ** gamma
+    if alpha >= 0:
+        loss = loss * (alpha * target + (1 - alpha) * (1 - target))
+    return loss if reduction == "none" else getattr(loss, reduction)()
+
+
+@st.composite
+def regions(draw):
+    pixels = draw(st.sampled_from(((), (4,), (2, 3), (2, 1, 2))))
+    shape = (draw(st.integers(1, 3)), draw(st.integers(1, 4)), *pixels)
+    attrs = {
+        "smooth": draw(st.sampled_from((1.0, 0.1))),
+        "reduction": draw(st.sampled_from(("mean", "sum", "none"))),
+        "activation": draw(st.sampled_from((None, "sigmoid", "softmax"))),
+    }
+    return {"x": shape, "target": shape}, attrs
+
+
+def overlap(F, x, target, smooth, reduction, activation):
+    p = x if activation is None else x.sigmoid() if activation == "sigmoid" else x.softmax(1)
+    p, target = (a.reshape(*a.shape[:2], -1) for a in (p, target))
+    dice = (2 * (p * target).sum(2) + smooth) / ((p**2).sum(2) + (target**2).sum(2) + smooth)
+    return 1 - dice if reduction == "none" else getattr(1 - dice, reduction)()
+
+
+@st.composite
+def directions(draw):
+    shape = draw(st.lists(st.sampled_from((1, 2, 3, 6)), min_size=1, max_size=3))
+    dim = draw(st.integers(-len(shape), len(shape) - 1))
+    shape[dim] += 1  # a single number has no direction that could change
+    other = [n if k == dim % len(shape) or draw(st.booleans()) else 1 for k, n in enumerate(shape)]
+    return {"a": tuple(shape), "b": tuple(other)}, {"dim": dim}
+
+
+@st.composite
+def embeddings(draw):
+    N, K = draw(st.integers(1, 4)), draw(st.integers(2, 6))
+    shape = draw(st.sampled_from(((N, K), (K,))))
+    attrs = {
+        "margin": draw(st.sampled_from((0, 0.3, -0.5))),
+        "reduction": draw(st.sampled_from(("mean", "sum", "none"))),
+    }
+    return {"a": shape, "b": shape, "target": shape[:-1]}, attrs
+
+
+def alike_or_not(name, shape, rng):
+    return rng.choice((-1.0, 1.0), shape) if name == "target" else rng.standard_normal(shape)
+
+
 DISTANCE_LENGTH = 64  # roundings of a logarithm, a quotient and what the input's own error makes
 DISTANCES = [
     *(
@@ -165,5 +242,51 @@ DISTANCES = [
         lambda shapes, attrs: DISTANCE_LENGTH + math.prod(shapes["x"]),
         values=scores_and_answers,
         constants=("w", "p"),
+    ),
+    *(
+        Case(
+            name,
+            function,
+            problems,
+            lambda shapes, attrs: DISTANCE_LENGTH + math.prod(next(iter(shapes.values()))),
+            oracle=oracle,
+            values=values,
+            constants=constants,
+        )
+        for name, function, problems, oracle, values, constants in (
+            ("mse_loss.weight", weighted_all, counted(), None, counts, ()),
+            (
+                "sigmoid_focal_loss",
+                lambda F, x, target, **attrs: F.sigmoid_focal_loss(x, target, **attrs),
+                focused(),
+                focal,
+                scores_and_answers,
+                ("target",),
+            ),
+            (
+                "dice_loss",
+                lambda F, x, target, **attrs: F.dice_loss(x, target, **attrs),
+                regions(),
+                overlap,
+                probabilities,
+                (),
+            ),
+            (
+                "cosine_similarity",
+                lambda F, a, b, **attrs: F.cosine_similarity(a, b, **attrs),
+                directions(),
+                None,
+                None,
+                (),
+            ),
+            (
+                "cosine_embedding_loss",
+                lambda F, *tensors, **attrs: F.cosine_embedding_loss(*tensors, **attrs),
+                embeddings(),
+                None,
+                alike_or_not,
+                ("target",),
+            ),
+        )
     ),
 ]

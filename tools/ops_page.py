@@ -27,26 +27,26 @@ PAGE = ROOT / "docs" / "ops.md"
 TOOLS = ("checks", "geometry")  # what the lessons share; no op is defined there
 GROUPS = {
     "Weighted sums": (
-        "linear", "conv2d", "depthwise_conv2d", "im2col",
+        "linear", "conv2d", "depthwise_conv2d", "conv1d", "conv_transpose2d", "im2col", "unfold",
+        "einsum",
     ),
-    "Pooling": ("pool2d",),
-    "Normalisation": ("batchnorm",),
-    "Activations": ("activations", "softmax"),
+    "Pooling": (
+        "pool2d", "adaptive_pool2d", "pool1d", "lp_pool2d", "learnable_pool2d",
+        "spatial_pyramid_pool2d", "max_unpool2d",
+    ),
+    "Normalisation": (
+        "batchnorm", "groupnorm", "local_response_norm", "weight_standardization",
+    ),
+    "Activations": ("activations", "smooth_activations", "prelu", "glu", "softmax"),
     "Regularisation": ("dropout",),
-    "Losses": ("losses", "distances"),
-    "Moving numbers": ("channel_shuffle", "shaping"),
-    "Elementary": ("arithmetic", "reductions", "creation"),
-}  # fmt: skip
-ELSEWHERE = {  # functions of torch.nn.functional without a counterpart here
-    "attention and text": (
-        "embedding", "embedding_bag", "multi_head_attention_forward",
-        "scaled_dot_product_attention",
+    "Losses": ("losses", "distances", "cosine", "focal_loss", "dice_loss"),
+    "Moving numbers": (
+        "channel_shuffle", "pixel_shuffle", "interpolate", "pad", "shaping", "rearranging",
+        "indexing", "sorting",
     ),
-    "volumes": (
-        "adaptive_avg_pool3d", "adaptive_max_pool3d", "avg_pool3d", "conv3d", "conv_transpose3d",
-        "dropout3d", "fractional_max_pool3d", "lp_pool3d", "max_pool3d", "max_unpool3d",
-    ),
+    "Elementary": ("arithmetic", "reductions", "cumulative", "creation"),
 }  # fmt: skip
+ELSEWHERE = {}
 
 
 # --------------------------------------------------------------------------- what there is

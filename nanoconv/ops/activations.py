@@ -182,7 +182,11 @@ def real(op: str, name: str, value: Any) -> float:
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
-    """max(x, 0), as torch.nn.functional.relu; `inplace` is accepted, and a new tensor returned."""
+    """max(x, 0), as torch.nn.functional.relu; `inplace` is accepted, and a new tensor returned.
+
+    Unlike PyTorch: `inplace` is accepted everywhere, but the result is always a new tensor and the
+    input stays as it was.
+    """
     return run("relu", input)
 
 
@@ -202,6 +206,8 @@ def hardtanh(
     """min(max(x, min_val), max_val), as torch.nn.functional.hardtanh; `inplace` as in `relu`.
 
     ValueError unless min_val ≤ max_val.
+
+    Unlike PyTorch: a NaN bound and integer tensors are refused.
     """
     low, high = real("hardtanh", "min_val", min_val), real("hardtanh", "max_val", max_val)
     if not low <= high:
@@ -210,7 +216,10 @@ def hardtanh(
 
 
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
-    """x where x > threshold, else value, as torch.nn.functional.threshold; see `relu`."""
+    """x where x > threshold, else value, as torch.nn.functional.threshold; see `relu`.
+
+    Unlike PyTorch: integer tensors are refused.
+    """
     t, v = real("threshold", "threshold", threshold), real("threshold", "value", value)
     return run("threshold", input, t=t, v=v)
 

@@ -314,6 +314,8 @@ def batch_norm(
     As torch.nn.functional.batch_norm: in training with the statistics of the batch, and the running
     ones are updated in place if given; otherwise with the running ones. ValueError where shapes do
     not fit, where training sees one value per channel, and where evaluation has no statistics.
+
+    Unlike PyTorch: evaluation without running statistics is refused for an empty batch too.
     """
     vectors = given(running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
     check_dtypes("batch_norm", input=input, **vectors)

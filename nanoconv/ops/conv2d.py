@@ -271,6 +271,9 @@ def conv2d(
     right), and "same" works for every stride by TensorFlow's rule, ⌈H/s⌉ outputs with the odd
     padding pixel at the bottom and right. An image without a batch axis, (C, H, W), gives one.
     Raises ValueError where shapes do not fit and TypeError where dtypes differ.
+
+    Unlike PyTorch: `input` must have channels; more than PyTorch: padding "same" with any stride,
+    and four sides.
     """
     x, unbatch = batched("conv2d", input, 4)
     check_dtypes("conv2d", input=x, weight=weight, **given(bias=bias))

@@ -59,7 +59,7 @@ def norm_slope(x: Array, n: Array, p: float, dim: Any) -> Array:
     """∂‖x‖/∂x; equal maxima share it."""
     if p == np.inf:
         largest = np.abs(x) == n
-        return np.sign(x) * largest / np.maximum(largest.sum(dim, keepdims=True), 1)
+        return np.sign(x) * largest / np.maximum(largest.sum(dim, keepdims=True, dtype=x.dtype), 1)
     if p == 1:
         return np.sign(x)
     slope = x / n if p == 2 else np.sign(x) * (np.abs(x) / n) ** (p - 1)
@@ -110,6 +110,8 @@ def normalize(
 
     As torch.nn.functional.normalize, for p > 0 (inf too), without `out`. ValueError if there is no
     such axis.
+
+    Unlike PyTorch: p ≤ 0 is refused, and there is no `out`.
     """
     check_dtypes("normalize", input=input)
     if not p > 0:
@@ -152,6 +154,9 @@ def cosine_embedding_loss(
 
     As torch.nn.functional.cosine_embedding_loss, without its deprecated arguments; one pair (K,)
     has a target (). ValueError where shapes do not fit or a target is neither 1 nor −1.
+
+    Unlike PyTorch: targets other than 1 and −1 are refused, and both inputs have one shape; no
+    deprecated `size_average` or `reduce`.
     """
     op = "cosine_embedding_loss"
     check_dtypes(op, input1=input1, input2=input2)

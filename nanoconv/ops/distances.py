@@ -238,6 +238,9 @@ def mse_loss(
 
     `weight`, of their shape, is what each number counts, also in the mean. ValueError where shapes
     differ: PyTorch warns and broadcasts, mostly by mistake.
+
+    Unlike PyTorch: `target` must have the shape of `input`; there is no broadcasting, and no
+    deprecated `size_average` or `reduce`.
     """
     return weighted_mean("mse_loss", input, target, reduction, weight)
 
@@ -245,14 +248,20 @@ def mse_loss(
 def l1_loss(
     input: Tensor, target: Tensor, *, reduction: str = "mean", weight: Tensor | None = None
 ) -> Tensor:
-    """The mean absolute error; see `mse_loss`."""
+    """The mean absolute error; see `mse_loss`.
+
+    Unlike PyTorch: `target` must have the shape of `input`, as for `mse_loss`.
+    """
     return weighted_mean("l1_loss", input, target, reduction, weight)
 
 
 def smooth_l1_loss(
     input: Tensor, target: Tensor, *, reduction: str = "mean", beta: float = 1.0
 ) -> Tensor:
-    """The mean absolute error, rounded off where it is below `beta` ≥ 0; see `mse_loss`."""
+    """The mean absolute error, rounded off where it is below `beta` ≥ 0; see `mse_loss`.
+
+    Unlike PyTorch: `target` must have the shape of `input`, as for `mse_loss`.
+    """
     if not beta >= 0:
         raise ValueError(f"smooth_l1_loss: beta={beta!r} must not be negative")
     return run("smooth_l1_loss", input, target, reduction, beta=float(beta))
@@ -268,6 +277,8 @@ def huber_loss(
     """Half the squared error, continued straight where the error is above `delta` > 0.
 
     As torch's huber_loss, whose mean, unlike that of `mse_loss`, does not count by `weight`.
+
+    Unlike PyTorch: `target` must have the shape of `input`, as for `mse_loss`.
     """
     if not delta > 0:
         raise ValueError(f"huber_loss: delta={delta!r} must be positive")
@@ -281,6 +292,8 @@ def kl_div(
 
     As torch.nn.functional.kl_div: "mean" is over all numbers, "batchmean" over the first axis,
     which is what the mathematics means. With `log_target` the target is given as logarithms.
+
+    Unlike PyTorch: `target` must have the shape of `input`, as for `mse_loss`.
     """
     check_pair("kl_div", input, target, reduction, "batchmean")
     if reduction == "batchmean" and not input.ndim:
@@ -296,6 +309,8 @@ def binary_cross_entropy(
 
     As torch.nn.functional.binary_cross_entropy: no logarithm is below −100. ValueError where an
     input is not between 0 and 1.
+
+    Unlike PyTorch: no deprecated `size_average` or `reduce`.
     """
     check_pair("binary_cross_entropy", input, target, reduction)
     weighted("binary_cross_entropy", input, weight=weight)
@@ -319,6 +334,8 @@ def binary_cross_entropy_with_logits(
     """The same of scores `input`, of which sigmoid makes probabilities; nothing overflows.
 
     As torch.nn.functional.binary_cross_entropy_with_logits; `pos_weight` is what a yes counts.
+
+    Unlike PyTorch: no deprecated `size_average` or `reduce`.
     """
     name = "binary_cross_entropy_with_logits"
     check_pair(name, input, target, reduction)

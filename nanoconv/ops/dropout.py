@@ -152,6 +152,8 @@ def dropout2d(
     """`input` (N, C, H, W) with whole channels set to 0; else as `dropout`.
 
     As torch.nn.functional.dropout2d, three axes are (N, C, L), not an image without a batch.
+
+    Unlike PyTorch: an input with other than 3 or 4 axes is refused.
     """
     channels("dropout2d", input, 3, 4)
     return run("dropout2d", DROPOUT, input, p, training, 2)
@@ -160,7 +162,10 @@ def dropout2d(
 def dropout3d(
     input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Tensor:
-    """`input` (N, C, D, H, W) or (C, D, H, W) with whole channels set to 0; else as `dropout`."""
+    """`input` (N, C, D, H, W) or (C, D, H, W) with whole channels set to 0; else as `dropout`.
+
+    Unlike PyTorch: an input with other than 4 or 5 axes is refused.
+    """
     return run("dropout3d", DROPOUT, input, p, training, channels("dropout3d", input, 4, 5))
 
 

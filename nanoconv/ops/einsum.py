@@ -150,6 +150,8 @@ def einsum(equation: str, *operands: Any) -> Tensor:
 
     As torch.einsum: any number of operands, or one list of them; "..." and implicit outputs.
     Operands between lists of numbers, in the place of letters, are refused.
+
+    Unlike PyTorch: operands have one dtype, and the format with lists of axes is refused.
     """
     if not isinstance(equation, str):
         raise TypeError(

@@ -144,26 +144,26 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     return reshape(y, ()) if input.ndim == 0 else y
 
 
-def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
-    """For each class c of `tensor` a row of zeros with a 1 in place c: int64, as in PyTorch.
+def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
+    """For each class c of `input` a row of zeros with a 1 in place c: int64, as in PyTorch.
 
     As torch.nn.functional.one_hot: −1 stands for the largest class + 1.
     """
-    if not isinstance(tensor, Tensor):
-        raise TypeError(f"one_hot: tensor must be a nanoconv Tensor, got {type(tensor).__name__}")
-    if tensor.dtype != np.int64:
-        raise TypeError(f"one_hot: tensor is {tensor.dtype}, expected int64; use .long()")
+    if not isinstance(input, Tensor):
+        raise TypeError(f"one_hot: input must be a nanoconv Tensor, got {type(input).__name__}")
+    if input.dtype != np.int64:
+        raise TypeError(f"one_hot: input is {input.dtype}, expected int64; use .long()")
     count = integer("one_hot", "num_classes", num_classes)
-    classes = tensor._data
-    if count < -1 or (count < 1 and tensor.numel() == 0):
-        raise ValueError(f"one_hot: num_classes={count} for {tensor.numel()} classes, expected > 0")
-    if tensor.numel() and classes.min() < 0:
-        raise ValueError(f"one_hot: tensor has the class {classes.min()}, expected none below 0")
+    classes = input._data
+    if count < -1 or (count < 1 and input.numel() == 0):
+        raise ValueError(f"one_hot: num_classes={count} for {input.numel()} classes, expected > 0")
+    if input.numel() and classes.min() < 0:
+        raise ValueError(f"one_hot: input has the class {classes.min()}, expected none below 0")
     if count == -1:
         count = int(classes.max()) + 1
-    elif tensor.numel() and classes.max() >= count:
+    elif input.numel() and classes.max() >= count:
         raise ValueError(
-            f"one_hot: tensor has the class {classes.max()}, expected less than num_classes={count}"
+            f"one_hot: input has the class {classes.max()}, expected less than num_classes={count}"
         )
-    check_output("one_hot", (*tensor.shape, count), num_classes=count)
+    check_output("one_hot", (*input.shape, count), num_classes=count)
     return wrap((classes[..., None] == np.arange(count)).astype(np.int64))

@@ -269,6 +269,8 @@ def interpolate(
     or "area" (adaptive_avg_pool2d); of lines (N, C, W) "linear" in the place of the bi-modes. A
     `scale_factor` also says where the pixels lie, unless `recompute_scale_factor` asks for the
     ratio of the sizes. ValueError for what does not fit together, and for `antialias`.
+
+    Unlike PyTorch: antialias=True, volumes (5 axes) and integer tensors are refused.
     """
     check_dtypes("interpolate", input=input)
     if input.ndim not in MODES:

@@ -161,6 +161,8 @@ def local_response_norm(
     """`input` (N, C, L …), each number divided by the mean square of `size` channels around it.
 
     As torch.nn.functional.local_response_norm. ValueError where shapes do not fit.
+
+    Unlike PyTorch: `alpha`, `beta` and `k` must be finite.
     """
     check_dtypes("local_response_norm", input=input)
     size = integer("local_response_norm", "size", size)

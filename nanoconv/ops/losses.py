@@ -165,6 +165,8 @@ def nll_loss(
 
     As torch.nn.functional.nll_loss, without its deprecated arguments. The mean over no example is
     NaN. ValueError where shapes do not fit or a target is no class.
+
+    Unlike PyTorch: no deprecated `size_average` or `reduce`.
     """
     check_arguments("nll_loss", input, target, weight, reduction)
     return of_classes("nll_loss", input, target, weight, ignore_index, reduction)
@@ -184,6 +186,8 @@ def cross_entropy(
     As torch.nn.functional.cross_entropy, without its deprecated arguments. Integers (N, …) are
     classes, floats (N, C, …) probabilities, which do not go with `ignore_index`. The mean over no
     example is NaN. ValueError where shapes do not fit or a target is no class.
+
+    Unlike PyTorch: no deprecated `size_average` or `reduce`.
     """
     check_arguments("cross_entropy", input, target, weight, reduction)
     if not 0 <= label_smoothing <= 1:

@@ -94,6 +94,8 @@ def lp_pool2d(
 
     As torch.nn.functional.lp_pool2d, with all that is said above about signs and `ceil_mode`; the
     stride is the kernel's size if not given. ValueError where no window fits or norm_type is 0.
+
+    Unlike PyTorch: `norm_type` NaN is refused.
     """
     x, unbatch = batched("lp_pool2d", input, 4)
     check_dtypes("lp_pool2d", input=x)

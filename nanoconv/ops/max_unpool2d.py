@@ -204,6 +204,8 @@ def max_unpool2d(
     As torch.nn.functional.max_unpool2d, with the arguments of the max_pool2d that it undoes;
     `output_size` is the shape that was pooled, with N and C or without. ValueError for another
     size than one that pools to this, and for indices outside of it.
+
+    Unlike PyTorch: a stride of 0, negative padding and an output without pixels are refused.
     """
     x, unbatch = batched("max_unpool2d", input, 4)
     check_dtypes("max_unpool2d", input=x)

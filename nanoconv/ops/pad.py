@@ -172,6 +172,10 @@ def pad(
     >>> nc.functional.pad(nc.ones(1, 2), (1, 0, 0, 1))
     tensor([[0., 1., 1.],
             [0., 0., 0.]])
+
+    Unlike PyTorch: in circular mode, widths that crop an axis away and extend it on the other side
+    are refused; where a width exceeds what cropping has left, the rest goes round as often as it
+    takes.
     """
     if not isinstance(input, Tensor):
         raise TypeError(f"pad: input must be a nanoconv Tensor, got {type(input).__name__}")

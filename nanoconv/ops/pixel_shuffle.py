@@ -172,6 +172,8 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     """`input` (…, C·r², H, W) as (…, C, H·r, W·r), with r the `upscale_factor`.
 
     As torch.nn.functional.pixel_shuffle. ValueError if r² does not divide the channels.
+
+    Unlike PyTorch: integer tensors are refused.
     """
     x, r = (
         _image("pixel_shuffle", input),
@@ -191,6 +193,8 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     """`input` (…, C, H·r, W·r) as (…, C·r², H, W), with r the `downscale_factor`.
 
     As torch.nn.functional.pixel_unshuffle. ValueError if r does not divide height and width.
+
+    Unlike PyTorch: integer tensors are refused.
     """
     x = _image("pixel_unshuffle", input)
     r = _factor("pixel_unshuffle", "downscale_factor", downscale_factor)

@@ -84,6 +84,9 @@ def max_pool1d(
 
     As torch.nn.functional.max_pool1d; the stride is the kernel's size if not given. With
     `return_indices` also the position of each maximum. Raises as `max_pool2d` does.
+
+    Unlike PyTorch: a dilated window that steps over the whole signal, and so sees nothing but
+    padding, is refused.
     """
     x, back = as_image("max_pool1d", input)
     geo = pool1d_shape("max_pool1d", x.shape, kernel_size, stride, padding, dilation, ceil_mode)

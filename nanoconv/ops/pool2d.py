@@ -360,6 +360,9 @@ def max_pool2d(
     As torch.nn.functional.max_pool2d; the stride is the kernel's size if not given. With
     `return_indices` also the position h·W + w of each maximum in its image. ValueError where a
     window does not fit, or sees nothing but padding (as it may with a dilation).
+
+    Unlike PyTorch: a dilated window that steps over the whole image, and so sees nothing but
+    padding, is refused.
     """
     x, unbatch = batched("max_pool2d", input, 4)
     check_dtypes("max_pool2d", input=x)

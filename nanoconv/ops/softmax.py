@@ -101,8 +101,11 @@ def log_softmax(input: Tensor, dim: int | None = None, *, dtype: Any = None) -> 
     return apply(LOG_SOFTMAX, input, dim=axis("log_softmax", dim, input.ndim))
 
 
-def softmin(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
-    """`softmax` of −input, as torch.nn.functional.softmin: the smallest number gets the most."""
+def softmin(input: Tensor, dim: int | None = None, *, dtype: Any = None) -> Tensor:
+    """`softmax` of −input, as torch.nn.functional.softmin: the smallest number gets the most.
+
+    Unlike PyTorch: `dim` must be given, as for `softmax`.
+    """
     input = converted("softmin", input, dtype)
     check_dtypes("softmin", input=input)
     return apply(SOFTMAX, -input, dim=axis("softmin", dim, input.ndim))

@@ -26,15 +26,24 @@ ATTRIBUTES = {
 }
 # PyTorch's own gradient takes 1/6 in float32; this is the definition of its authors.
 ORACLES = {"hardsigmoid": lambda F, x: F.relu6(x + 3) / 6}
-SMOOTH = (
-    "sigmoid", "tanh", "silu", "gelu", "gelu_tanh", "mish", "softplus", "logsigmoid", "softsign",
-)  # fmt: skip
+SMOOTH = ("sigmoid", "tanh", "softplus", "logsigmoid", "softsign")
+BOTTOMS = {"silu": -1.28, "gelu": -0.75, "gelu_tanh": -0.75, "mish": -1.19}  # where y is least
 
 
 def function_of(name):
     """gelu has two rows, one for each of its formulas."""
     function = "gelu" if name == "gelu_tanh" else name
     return lambda F, x, **attrs: getattr(F, function)(x, **attrs)
+
+
+def off_the_bottom(bottom):
+    """Where y is least, its derivative is all rounding, in PyTorch's float64, too."""
+
+    def values(name, shape, rng):
+        x = moderate(name, shape, rng)
+        return np.where(np.abs(x - bottom) < 0.2, x + 0.4, x)
+
+    return values
 
 
 def far_from_zero(name, shape, rng):
@@ -62,6 +71,9 @@ def halves(draw):
     return {"x": tuple(shape)}, {} if dim == -1 else {"dim": dim}
 
 
+# Roundings of a polynomial and a division are 8; gradients of two terms have more of them, and in
+# PyTorch's gelu by tanh, 1 ± tanh(z) cancels.
+LENGTHS = dict.fromkeys(BOTTOMS, 16) | {"gelu_tanh": 32}
 ELEMENTWISE = [
     *(
         Case(
@@ -71,11 +83,16 @@ ELEMENTWISE = [
                 any_shape().map(lambda drawn: drawn[0]),
                 st.sampled_from(ATTRIBUTES.get(name, ({},))),
             ),
-            # Roundings of a polynomial and a division; PyTorch's 1 ± tanh(z) cancels.
-            lambda shapes, attrs, name=name: 32 if name == "gelu_tanh" else 8,
+            lambda shapes, attrs, name=name: LENGTHS.get(name, 8),
             (activations.FORWARD[name], activations.BACKWARD[name]),
             oracle=ORACLES.get(name),
-            values=moderate if name in SMOOTH else around_kinks,
+            values=(
+                off_the_bottom(BOTTOMS[name])
+                if name in BOTTOMS
+                else moderate
+                if name in SMOOTH
+                else around_kinks
+            ),
         )
         for name in activations.FORWARD
     ),

@@ -37,13 +37,14 @@ class Grid:
     arguments  name → values
     more       combinations that nanoconv takes although PyTorch does not
     refused    combinations that only PyTorch takes, and what the error says
-    loose      a gradient is the sum of so much that float32 keeps fewer digits
+    crashes    combinations whose gradient makes PyTorch write outside of memory: to be refused
     """
 
     tensors: dict[str, Options]
     arguments: dict[str, Options] = field(default_factory=dict)
     more: Callable[[dict], bool] = lambda given: False
     refused: tuple[tuple[Callable[[dict], bool], str], ...] = ()
+    crashes: Callable[[dict], bool] = lambda given: False
 
     def combinations(self) -> list[dict[str, Any]]:
         names = [*self.tensors, *self.arguments]
@@ -139,12 +140,7 @@ GRIDS: dict[str, Grid] = {
             "ceil_mode": (False, True),
             "return_indices": (False, True),
         },
-        refused=(
-            (
-                lambda given: given["input"] == (1, 1, 1, 1) and steps_over(given),
-                "steps over",
-            ),
-        ),
+        crashes=lambda given: given["input"] == (1, 1, 1, 1) and steps_over(given),
     ),
     "avg_pool2d": Grid(
         {"input": (IMAGE, UNBATCHED, (0, 2, 5, 5), (1, 1, 1, 1))},
@@ -173,7 +169,9 @@ GRIDS: dict[str, Grid] = {
         more=one_statistic,
         refused=(
             (
-                lambda given: given["input"][0] == 0 and not given["training"],
+                lambda given: (
+                    not given["training"] and None in (given["running_mean"], given["running_var"])
+                ),
                 "running",
             ),
         ),
@@ -478,7 +476,7 @@ GRIDS: dict[str, Grid] = {
             "ceil_mode": (False, True),
             "return_indices": (False, True),
         },
-        refused=((lambda given: given["input"] == (2, 3, 1) and steps_over(given), "steps over"),),
+        crashes=lambda given: given["input"] == (2, 3, 1) and steps_over(given),
     ),
     "avg_pool1d": Grid(
         {"input": ((2, 3, 9), (3, 9), (2, 3, 1))},
@@ -578,6 +576,8 @@ def test_every_combination_of_arguments(row: str) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch warns of what it will do otherwise one day
             try:
+                if grid.crashes(given):
+                    raise RuntimeError("PyTorch crashes")
                 expected = outputs(PYTORCH, name, arrays, arguments)
             except Exception as refusal:
                 error = refusal

@@ -46,7 +46,30 @@ GROUPS = {
     ),
     "Elementary": ("arithmetic", "reductions", "cumulative", "creation"),
 }  # fmt: skip
-ELSEWHERE = {}
+ELSEWHERE = {  # functions of torch.nn.functional without a counterpart here
+    "volumes": (
+        "adaptive_avg_pool3d", "adaptive_max_pool3d", "avg_pool3d", "conv3d", "conv_transpose3d",
+        "fractional_max_pool3d", "lp_pool3d", "max_pool3d", "max_unpool3d",
+    ),
+    "text and attention": (
+        "embedding", "embedding_bag", "ctc_loss", "multi_head_attention_forward",
+        "scaled_dot_product_attention", "grouped_mm", "scaled_grouped_mm", "scaled_mm",
+        "linear_cross_entropy",
+    ),
+    "losses of rankings, margins and distributions": (
+        "gaussian_nll_loss", "hinge_embedding_loss", "margin_ranking_loss", "multi_margin_loss",
+        "multilabel_margin_loss", "multilabel_soft_margin_loss", "poisson_nll_loss",
+        "soft_margin_loss", "triplet_margin_loss", "triplet_margin_with_distance_loss",
+        "pairwise_distance", "pdist",
+    ),
+    "rare": (
+        "affine_grid", "grid_sample", "bilinear", "conv_tbc", "fractional_max_pool2d",
+        "gumbel_softmax", "lp_pool1d", "max_unpool1d", "rrelu",
+    ),
+    "deprecated, or an alias (use interpolate; channel_shuffle)": (
+        "upsample", "upsample_bilinear", "upsample_nearest", "native_channel_shuffle",
+    ),
+}  # fmt: skip
 
 
 # --------------------------------------------------------------------------- what there is

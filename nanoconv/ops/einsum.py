@@ -6,6 +6,7 @@ One letter per axis of each operand. A letter that the output has not is summed 
 stands twice in an operand takes its diagonal; "..." stands for any further axes, which broadcast.
 Without "->" the output has, in alphabetical order, the letters that stand only once, behind "...".
 
+    shapes    any; a letter has the same length wherever it stands, or 1
     cost      the product of the lengths of all letters, at most: NumPy contracts pairs of operands
               in a good order, by matrix products where it can
 
@@ -15,6 +16,8 @@ in which its letters are the output:
     da[b,i,k] = Σ_j dy[b,i,j] · b[b,k,j]        einsum("bij,bkj->bik", dy, b)
 
 A letter that only this operand has was summed over alone: its gradient is the same all along.
+
+Paper: Einstein, Die Grundlage der allgemeinen Relativitätstheorie, Annalen der Physik 49, 1916.
 
 >>> import nanoconv as nc
 >>> a = nc.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)

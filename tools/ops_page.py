@@ -40,11 +40,11 @@ GROUPS = {
     "Activations": ("activations", "smooth_activations", "prelu", "glu", "softmax"),
     "Regularisation": ("dropout",),
     "Losses": ("losses", "distances", "cosine", "focal_loss", "dice_loss"),
-    "Moving numbers": (
-        "channel_shuffle", "pixel_shuffle", "interpolate", "pad", "shaping", "rearranging",
-        "indexing", "sorting",
+    "Moving numbers": ("channel_shuffle", "pixel_shuffle", "interpolate", "pad"),
+    "Elementary": (
+        "arithmetic", "reductions", "cumulative", "shaping", "rearranging", "indexing", "sorting",
+        "creation",
     ),
-    "Elementary": ("arithmetic", "reductions", "cumulative", "creation"),
 }  # fmt: skip
 ELSEWHERE = {  # functions of torch.nn.functional without a counterpart here
     "volumes": (

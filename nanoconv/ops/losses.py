@@ -14,6 +14,7 @@ An example whose target is `ignore_index` has loss 0 and does not count in the d
 are given as probabilities q[n,c], ℓ[n] = −Σ_c w[c]·q[n,c]·z[n,c] and the divisor is N.
 
     shapes    x (N, C), (N, C, d₁, …) or (C,)   t (N,), (N, d₁, …) or ()   w (C,)   ℓ as t
+    cost      reading x once; cross_entropy also an exponential for each number
     gradient  dz[n,c] = −dℓ[n] · ((1 − ε)·w[t]·1[c = t] + ε/C · w[c])
 
 Through log_softmax this becomes, without weights, dx[n,c] = dℓ[n]·(softmax(x)[n,c] − q[n,c]): what

@@ -1,7 +1,8 @@
 """Hypothesis profiles: the default run is short and the same each time.
 
 `--hypothesis-profile=random` draws anew for some minutes (`--hypothesis-seed` repeats a run),
-`--hypothesis-profile=thorough` digs, `--hypothesis-profile=quick` only looks.
+`--hypothesis-profile=thorough` digs (in test_ops.py more than 10,000 examples for each family of
+ops, which takes an hour on two cores), `--hypothesis-profile=quick` only looks.
 """
 
 from hypothesis import HealthCheck, settings
@@ -17,6 +18,6 @@ settings.register_profile(
     "random", max_examples=40, deadline=None, print_blob=True, suppress_health_check=slow_is_fine
 )
 settings.register_profile(
-    "thorough", max_examples=500, deadline=None, suppress_health_check=slow_is_fine
+    "thorough", max_examples=350, deadline=None, suppress_health_check=slow_is_fine
 )
 settings.load_profile("default")

@@ -13,7 +13,7 @@ import itertools
 import math
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from harness import torch
 
 import nanoconv as nc
 
-MOST = 600  # combinations of one function; of more, so many are drawn
 ERRORS = (ValueError, TypeError, IndexError, RuntimeError, OverflowError)
 Options = tuple[Any, ...]
 
@@ -46,12 +45,10 @@ class Grid:
     refused: tuple[tuple[Callable[[dict], bool], str], ...] = ()
     crashes: Callable[[dict], bool] = lambda given: False
 
-    def combinations(self) -> list[dict[str, Any]]:
+    def combinations(self) -> Iterator[dict[str, Any]]:
         names = [*self.tensors, *self.arguments]
-        every = itertools.product(*self.tensors.values(), *self.arguments.values())
-        size = math.prod(map(len, [*self.tensors.values(), *self.arguments.values()]))
-        chosen = set(np.random.default_rng(0).permutation(size)[:MOST].tolist())
-        return [dict(zip(names, c, strict=True)) for k, c in enumerate(every) if k in chosen]
+        for values in itertools.product(*self.tensors.values(), *self.arguments.values()):
+            yield dict(zip(names, values, strict=True))
 
 
 # --------------------------------------------------------------------------- values

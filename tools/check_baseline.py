@@ -22,6 +22,11 @@ import numpy as np
 import nanoconv as nc
 from nanoconv.dispatch import Kernel, Ladder
 
+ACTIVATIONS = (
+    "relu", "relu6", "leaky_relu", "hardtanh", "hardshrink", "softshrink", "hardsigmoid",
+    "hardswish", "sigmoid", "tanh", "silu", "gelu", "mish", "softplus", "softsign", "logsigmoid",
+    "elu", "selu", "celu",
+)  # fmt: skip
 EMULATOR = ["qemu-x86_64", "-cpu", "Nehalem"]
 # In 64-bit mode a first byte c4 or c5 is VEX and 62 is EVEX; segment and size prefixes may precede.
 VECTOR_EXTENSION = re.compile(r"^ *[0-9a-f]+:\t(?:(?:26|2e|36|3e|64|65|67) )*(?:c4|c5|62) ")
@@ -109,10 +114,24 @@ def workload() -> None:
         backward(F.batch_norm(x, None, None, normal(C), normal(C), training=True))
         last = normal(N, 12, H, H).contiguous(memory_format=nc.channels_last)
         backward(F.channel_shuffle(last, 3))
-        for name in ("relu", "relu6", "leaky_relu", "sigmoid", "tanh"):
+        for name in ACTIVATIONS:
             backward(getattr(F, name)(3 * x))
-        for name in ("hardsigmoid", "hardswish", "silu"):
-            backward(getattr(F, name)(3 * x))
+        backward(F.gelu(x, approximate="tanh"))
+        backward(F.threshold(x, 0.1, 0.0))
+        backward(F.prelu(x, normal(C)))
+        backward(F.glu(normal(N, 2 * C, H, H), 1))
+        backward(F.conv_transpose2d(x, normal(C, O, 3, 3), stride=2))
+        backward(F.conv_transpose2d(x, normal(C, O, 1, 1)))
+        backward(F.adaptive_max_pool2d(x, 3))
+        values, places = F.max_pool2d(x, 2, return_indices=True)
+        backward(F.max_unpool2d(normal(*values.shape), places, 2))
+        backward(F.layer_norm(normal(N, H, C), (C,), normal(C), normal(C)))
+        backward(F.group_norm(normal(N, 12, H, H), 3, normal(12), normal(12)))
+        backward(F.local_response_norm(x, 3))
+        backward(F.interpolate(x, scale_factor=2, mode="bilinear"))
+        even = normal(N, 12, 6, 8).contiguous(memory_format=nc.channels_last)
+        backward(F.pixel_shuffle(even, 2))
+        backward(F.pixel_unshuffle(even, 2))
     backward(F.conv2d(normal(2, 12, 7, 7), normal(8, 3, 3, 3), normal(8), groups=4))
 
 

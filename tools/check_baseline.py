@@ -129,9 +129,8 @@ def workload() -> None:
         backward(F.group_norm(normal(N, 12, H, H), 3, normal(12), normal(12)))
         backward(F.local_response_norm(x, 3))
         backward(F.interpolate(x, scale_factor=2, mode="bilinear"))
-        even = normal(N, 12, 6, 8).contiguous(memory_format=nc.channels_last)
-        backward(F.pixel_shuffle(even, 2))
-        backward(F.pixel_unshuffle(even, 2))
+        for op in (F.pixel_shuffle, F.pixel_unshuffle):
+            backward(op(normal(N, 12, 6, 8).contiguous(memory_format=nc.channels_last), 2))
     backward(F.conv2d(normal(2, 12, 7, 7), normal(8, 3, 3, 3), normal(8), groups=4))
 
 

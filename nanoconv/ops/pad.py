@@ -154,10 +154,9 @@ PAD = Op(
 # --------------------------------------------------------------------------- the public function
 
 
+@lru_cache(maxsize=1024)
 def pad_widths(shape: tuple[int, ...], flat: tuple[int, ...], mode: str) -> Widths:
     """Check `pad` for an input of this shape; returns (before, after) for each axis."""
-    if mode not in MODES:
-        raise ValueError(f"pad: mode={mode!r}, expected one of {', '.join(map(repr, MODES))}")
     if len(flat) % 2 or len(flat) > 2 * len(shape):
         raise ValueError(
             f"pad: pad={list(flat)}, expected two widths for each of at most {len(shape)} axes"
@@ -206,6 +205,8 @@ def pad(
     """
     if not isinstance(input, Tensor):
         raise TypeError(f"pad: input must be a nanoconv Tensor, got {type(input).__name__}")
+    if mode not in MODES:
+        raise ValueError(f"pad: mode={mode!r}, expected one of {', '.join(map(repr, MODES))}")
     widths = pad_widths(input.shape, integers("pad", "pad", (pad,)), mode)
     if mode != "constant" and value:
         raise ValueError(f"pad: value={value!r} with mode={mode!r}, expected None")

@@ -43,7 +43,8 @@ class Layer:
         """Height and width of the output of a convolution or its im2col; transposed, its input."""
         if self.op == "conv_transpose2d":
             return self.x[2]
-        room = self.x[2] + 2 * self.attrs["padding"] - self.kernel
+        window = self.attrs.get("dilation", 1) * (self.kernel - 1) + 1
+        room = self.x[2] + 2 * self.attrs["padding"] - window
         return room // self.attrs["stride"] + 1
 
     @property
@@ -105,6 +106,12 @@ def up(name: str, c: int, o: int, side: int, k: int, s: int, p: int = 0) -> Laye
     """
     attrs = {"stride": s, "padding": p}
     return Layer(name, "conv_transpose2d", (1, c, side, side), (c, o, k, k), attrs=attrs)
+
+
+def dilated(name: str, c: int, side: int, d: int) -> Layer:
+    """A 3×3 convolution of c channels, whose taps are d pixels apart; padding keeps the size."""
+    attrs = {"stride": 1, "padding": d, "dilation": d}
+    return Layer(name, "conv2d", (1, c, side, side), (c, c, 3, 3), attrs=attrs)
 
 
 def bare(name: str, op: str, c: int, side: int, **attrs: Any) -> Layer:
@@ -231,18 +238,21 @@ def others() -> Iterator[Layer]:
     for mode in ("nearest", "bilinear", "bicubic"):  # a decoder's way back up, a picture's way down
         yield bare(f"block4.expand.{mode}", "interpolate", 144, 28, scale_factor=2, mode=mode)
         yield bare(f"stem.{mode}", "interpolate", 3, 224, size=112, mode=mode)
+    yield conv("block4.expand", 144, 144, 56, 2, 2, 0, groups=144)  # what learnable pooling runs
     yield bare("block4.expand", "pixel_shuffle", 144, 56, upscale_factor=2)
     yield bare("stem", "pixel_unshuffle", 3, 224, downscale_factor=2)
 
 
 DECODERS = {  # nets that make images larger: Radford et al., arXiv 1511.06434; Ronneberger et al.,
-    # arXiv 1505.04597, here at half its width; Long et al., arXiv 1411.4038
+    # arXiv 1505.04597, here at half its width; Long et al., arXiv 1411.4038; and Chen et al., arXiv
+    # 1706.05587, which keeps them large
     "dcgan": (
         up("conv2", 512, 256, 8, 4, 2, 1),
         up("conv3", 256, 128, 16, 4, 2, 1),
         up("conv4", 64, 3, 32, 4, 2, 1),
     ),
     "unet": (up("up3", 128, 64, 64, 2, 2),),
+    "deeplab_v3": (dilated("aspp2", 256, 33, 12),),
     "fcn8s": (up("upscore2", 21, 21, 16, 4, 2), up("upscore8", 21, 21, 28, 16, 8, 4)),
 }
 

@@ -101,6 +101,15 @@ def is_channels_last(x: Array) -> bool:
     return x.ndim == 4 and x.transpose(0, 2, 3, 1).flags.c_contiguous
 
 
+def _transposed(x: Array) -> Array:
+    # What nhwc copies, by a compiled kernel: where one body is compiled, this one is too.
+    (N, C, H, W), kernel = x.shape, importlib.import_module("nanoconv._kernels.layout_cy")
+    y = empty((N, H, W, C))
+    sizes, threads = (N, C, H * W), config.get_num_threads()
+    kernel.transpose_f32(y.reshape(N, H * W, C), x.reshape(N, C, H * W), sizes, threads)
+    return y
+
+
 # --------------------------------------------------------------------------- kernels
 
 
@@ -120,7 +129,11 @@ class Body:
 
     def image(self, x: Array) -> Array:
         """A logical NCHW array as this body indexes it."""
-        return np.ascontiguousarray(x) if self.kind == "loops" else nhwc(x)
+        if self.kind == "loops":
+            return np.ascontiguousarray(x)
+        if self.kind != "cython" or x.dtype != np.float32 or not x.flags.c_contiguous:
+            return nhwc(x)
+        return nhwc(x) if is_channels_last(x) else _transposed(x)
 
     def __call__(self, *arrays: Any, sizes: tuple[int, ...]) -> None:
         threads = (config.get_num_threads(),) if self.kind == "cython" else ()

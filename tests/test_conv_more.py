@@ -176,6 +176,12 @@ def test_widths_along_one_axis(mode):
                     np.testing.assert_array_equal(y.numpy(), expected)
 
 
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+def test_wide_borders(mode):
+    assert_same(((2, 3, 20, 21),), lambda F, x: F.pad(x, (9, 17, 19, 1), mode))
+    assert_same(((2, 3, 20, 21),), lambda F, x: F.pad(x, (-2, 8, 12, -3), mode))
+
+
 def test_circular_goes_round_more_than_once_what_is_left():
     x = nc.tensor([[1.0, 2, 3, 4, 5]], requires_grad=True)
     y = F.pad(x, (4, -3), "circular")

@@ -317,6 +317,19 @@ def test_any_number_of_threads_gives_the_same_bits(family, name):
         np.testing.assert_array_equal(run(shapes, *inputs, sizes=sizes, threads=threads), one)
 
 
+# --------------------------------------------------------------------------- memory formats
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("P", [1, 7, 16, 63, 64, 65, 71, 200])
+@pytest.mark.parametrize("C", [1, 3, 4, 8, 15, 16, 33])
+def test_transpose_of_sizes_around_the_tile(C, P, threads):
+    transpose = body("layout", "cy", "transpose_f32")
+    x = np.arange(2 * C * P, dtype=np.float32).reshape(2, C, P)
+    y = transpose([(2, P, C)], x, sizes=(2, C, P), threads=threads)
+    np.testing.assert_array_equal(y, x.transpose(0, 2, 1))
+
+
 # --------------------------------------------------------------------------- Numba
 
 

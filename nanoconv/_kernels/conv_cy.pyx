@@ -121,6 +121,43 @@ cdef Cuts whole_groups(Geometry *s) noexcept nogil:
     return cuts
 
 
+cdef inline void rows_inside(
+    Geometry *s, Py_ssize_t i, Py_ssize_t *first, Py_ssize_t *last
+) noexcept nogil:
+    """The rows of taps first ≤ u < last that output row i sees; one of them if it sees none."""
+    cdef Py_ssize_t h = i * s.sh - s.pt
+    first[0] = min(ceil_div(max(-h, 0), s.dh), s.KH - 1)
+    last[0] = max(min(ceil_div(max(s.H - h, 0), s.dh), s.KH), first[0] + 1)
+
+
+cdef Py_ssize_t sums_of(Geometry *s) noexcept nogil:
+    """KH if each row of taps is a sum of its own, so that it can be left out; else 1.
+
+    That pays where a tenth of the output rows or more do not see it, as with a large dilation. It
+    depends on the sizes alone, and what is left out on the output row: so no bit on the threads.
+    """
+    cdef Py_ssize_t i, first, last, seen = 0
+    for i in range(s.OH):
+        rows_inside(s, i, &first, &last)
+        seen += last - first
+    return s.KH if 10 * seen <= 9 * s.KH * s.OH and s.OW >= FEW_PIXELS else 1
+
+
+cdef inline Py_ssize_t alike(
+    Geometry *s, Py_ssize_t m, Py_ssize_t end, Py_ssize_t *first, Py_ssize_t *last
+) noexcept nogil:
+    """How many of the pixels m ··· end − 1 there are before one that sees other rows of taps."""
+    cdef Py_ssize_t row = m // s.OW, u0, u1
+    rows_inside(s, row % s.OH, first, last)
+    while True:
+        row += 1
+        if row * s.OW >= end:
+            return end - m
+        rows_inside(s, row % s.OH, &u0, &u1)
+        if u0 != first[0] or u1 != last[0]:
+            return row * s.OW - m
+
+
 cdef inline Py_ssize_t forward_block(Cuts *cuts) noexcept nogil:
     return min(max(IN_L2 // (cuts.K * cuts.bundle), 32), 256)
 
@@ -139,23 +176,27 @@ def conv2d_im2col_f32(
     layout   x (N, H, W, C), y (N, OH, OW, O), w (O, C/G, KH, KW)
     loops    blocks of output pixels, one per thread at a time → groups → im2col, then gemm.h
     tile     block: as many pixels as fit half of L2, from 32 to 256; inside that of gemm.h
-    why      the columns of a block are read back from L2 before they would reach memory
+    why      the columns of a block are read back from L2 before they would reach memory. With a
+             large dilation, rows of taps that see only padding are left out of the sums
     """
     cdef Geometry s = geometry(sizes)
     cdef Cuts cuts = whole_groups(&s)
     cdef Py_ssize_t taps = s.KH * s.KW, K = cuts.K, M = s.N * s.OH * s.OW, private
     cdef Py_ssize_t lanes = whole_vectors(s.Og), panels = panel_count(s.Og), blocks
-    cdef Py_ssize_t task, index, g, o, m, count, lda
+    cdef Py_ssize_t sums, length                            # of how many terms each
+    cdef Py_ssize_t task, index, g, o, m, end, count, u, first, last, lda
     cdef bint view = is_a_view(&s), parallel = M * K * s.O > WORTH_THREADS
     cdef Part of
     cdef float *own
     cdef const float *a
     if M * s.O == 0:
         return
+    sums = sums_of(&s)
+    length = K // sums
     private = forward_private(&cuts)
     blocks = threads * ceil_div(M, threads * forward_block(&cuts))
     cdef float *biases = aligned(&scratch[0])                           # (G, lanes)
-    cdef float *packed = biases + ceil_div(s.G * lanes, LINE) * LINE  # (G, K·lanes)
+    cdef float *packed = biases + ceil_div(s.G * lanes, LINE) * LINE  # (G, sums, length·lanes)
     cdef float *privates = packed + s.G * K * lanes
     cdef float *out = &y[0, 0, 0, 0]
     cdef const float *image = &x[0, 0, 0, 0]
@@ -173,28 +214,39 @@ def conv2d_im2col_f32(
             count = min(panel_begin(task % panels + 1, s.Og), s.Og) - o
             own = aligned(privates + threadid() * private)
             taps_outside(own, weights + (g * s.Og + o) * K, count, s.Cg, s.Cg, taps)
-            pack_columns(packed + (g * lanes + o) * K, own, K, count, K, 0, 1)
+            for u in range(sums):
+                pack_columns(
+                    packed + g * lanes * K + (u * lanes + o) * length, own + u * length, K,
+                    count, length, 0, 1,
+                )
         for task in prange(
             blocks, schedule="static", num_threads=threads, use_threads_if=parallel
         ):
             m = task * M // blocks
-            count = (task + 1) * M // blocks - m
+            end = (task + 1) * M // blocks
             own = aligned(privates + threadid() * private)
-            for index in range(cuts.count):
-                of = part(&s, &cuts, index)
-                if not view:
-                    read_pixels(own, count * K, image, &s, m, m + count, &of)
-                for g in range(of.groups):
-                    a = own + g * count * K
-                    lda = K
-                    if view:
-                        a = image + m * s.C + (of.g + g) * s.Cg
-                        lda = s.C
-                    gemm(
-                        out + m * s.O + (of.g + g) * s.Og, s.O, a, lda, 1,
-                        packed + (of.g + g) * lanes * K, biases + (of.g + g) * lanes,
-                        count, s.Og, K, 0, panels,
-                    )
+            while m < end:
+                first = 0               # assigned here, so that each thread has its own
+                last = 1
+                count = end - m if sums == 1 else alike(&s, m, end, &first, &last)
+                for index in range(cuts.count):
+                    of = part(&s, &cuts, index)
+                    if not view:
+                        read_pixels(own, count * K, image, &s, m, m + count, &of)
+                    for g in range(of.groups):
+                        a = own + g * count * K
+                        lda = K
+                        if view:
+                            a = image + m * s.C + (of.g + g) * s.Cg
+                            lda = s.C
+                        for u in range(first, last):
+                            gemm(
+                                out + m * s.O + (of.g + g) * s.Og, s.O, a + u * length, lda, 1,
+                                packed + (of.g + g) * lanes * K + u * lanes * length,
+                                NULL if u > first else biases + (of.g + g) * lanes,
+                                count, s.Og, length, 0, panels,
+                            )
+                m = m + count
 
 
 def conv2d_im2col_f32_scratch(sizes, int threads):

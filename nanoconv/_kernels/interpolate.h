@@ -3,25 +3,26 @@
    layout   lines of `length` neighbours, line k of x from x + k·stride; taps are an index and a weight
    loops    taps, four at a time, inside of numbers
    tile     none: a line stays in the cache between its uses
-   why      1, 2 and 4 taps are what real images need, and are summed in registers, in one go;
-            `restrict`, because the compiler need not fear that y is a part of x */
+   why      1, 2 and 4 taps are what real images need, and are summed in registers, in one go; one
+            tap of weight 1, the nearest pixel, is a copy. `restrict`, because the compiler need
+            not fear that y is a part of x */
 #ifndef NANOCONV_INTERPOLATE_H
 #define NANOCONV_INTERPOLATE_H
 
-#include <stddef.h>
 #include <stdint.h>
-#include <string.h>
+
+#include "simd.h"
 
 /* y = Σ weight[k] · x[index[k]] */
-static inline void mix_lines(float *restrict y, const float *restrict x, ptrdiff_t stride,
-                             const int64_t *index, const float *weight, ptrdiff_t taps,
-                             ptrdiff_t length) {
+static ALWAYS_INLINE void mix_lines(float *restrict y, const float *restrict x, ptrdiff_t stride,
+                                    const int64_t *index, const float *weight, ptrdiff_t taps,
+                                    ptrdiff_t length) {
     ptrdiff_t k = 0;
     if (taps == 1) {
         const float *restrict p = x + index[0] * stride;
         float a = weight[0];
         if (a == 1)
-            memcpy(y, p, length * sizeof(float));
+            copy_floats(y, p, length);
         else
             for (ptrdiff_t c = 0; c < length; c++) y[c] = a * p[c];
     } else if (taps == 2) {
@@ -56,7 +57,26 @@ static inline void mix_lines(float *restrict y, const float *restrict x, ptrdiff
     }
 }
 
-/* y[j] = Σ weight[k] · x[index[k]] over start[j] ≤ k < start[j + 1], for J numbers */
+/* y[j] = Σ weight[k] · x[index[k]] over start[j] ≤ k < start[j + 1], for J pixels of C numbers */
+static ALWAYS_INLINE void mix_each(float *restrict y, const float *restrict x, ptrdiff_t C,
+                                   const int64_t *start, const int64_t *index, const float *weight,
+                                   ptrdiff_t J) {
+    for (ptrdiff_t j = 0; j < J; j++) {
+        int64_t k = start[j];
+        mix_lines(y + j * C, x, C, index + k, weight + k, start[j + 1] - k, C);
+    }
+}
+
+static void mix_pixels(float *restrict y, const float *restrict x, ptrdiff_t C,
+                       const int64_t *start, const int64_t *index, const float *weight,
+                       ptrdiff_t J) {
+    if (C == 3) /* three colours: a length that the compiler knows takes no loop */
+        mix_each(y, x, 3, start, index, weight, J);
+    else
+        mix_each(y, x, C, start, index, weight, J);
+}
+
+/* The same for J numbers */
 static inline void mix_numbers(float *restrict y, const float *restrict x,
                                const int64_t *restrict start, const int64_t *restrict index,
                                const float *restrict weight, ptrdiff_t J, ptrdiff_t taps) {

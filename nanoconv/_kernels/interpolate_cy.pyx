@@ -17,6 +17,9 @@ cdef extern from "interpolate.h" nogil:
     void mix_lines(
         float *y, const float *x, Py_ssize_t stride, const int64_t *index, const float *weight,
         Py_ssize_t taps, Py_ssize_t length)
+    void mix_pixels(
+        float *y, const float *x, Py_ssize_t C, const int64_t *start, const int64_t *index,
+        const float *weight, Py_ssize_t J)
     void mix_numbers(
         float *y, const float *x, const int64_t *start, const int64_t *index, const float *weight,
         Py_ssize_t J, Py_ssize_t taps)
@@ -50,8 +53,6 @@ cdef void output_row(
     Py_ssize_t col_taps,
 ) noexcept nogil:
     """y (OW, C) of the image x (H, W, C)."""
-    cdef Py_ssize_t j
-    cdef int64_t k
     cdef const float *source = line
     if row_taps == 0:  # in a gradient, where no output reads this row
         memset(y, 0, OW * C * sizeof(float))
@@ -63,11 +64,7 @@ cdef void output_row(
     if C == 1:
         mix_numbers(y, source, col_start, col_index, col_weight, OW, col_taps)
     else:
-        for j in range(OW):
-            k = col_start[j]
-            mix_lines(
-                y + j * C, source, C, col_index + k, col_weight + k, col_start[j + 1] - k, C
-            )
+        mix_pixels(y, source, C, col_start, col_index, col_weight, OW)
 
 
 def interpolate_f32(

@@ -61,6 +61,7 @@ Array = np.ndarray
 NEAREST = ("nearest", "nearest-exact")
 MODES = {3: (*NEAREST, "linear", "area"), 4: (*NEAREST, "bilinear", "bicubic", "area")}  # by axes
 A = -0.75  # of the cubic
+FEW = 8  # channels: with fewer, vectors along a row are longer than vectors of channels
 
 
 # --------------------------------------------------------------------------- where to read
@@ -201,8 +202,9 @@ def interpolate_forward(x: Array, rows: Taps, cols: Taps) -> Array:
 
 def call(body: Body, x: Array, rows: Taps, cols: Taps) -> Array:
     shape = (*x.shape[:2], rows.rows, cols.rows)
-    if body.kind != "loops" and x.flags.c_contiguous and not is_channels_last(x):
-        y = empty(shape, x.dtype)  # no copy is needed where each plane can be an image of its own
+    planes = x.flags.c_contiguous and not is_channels_last(x)
+    if planes and x.shape[1] < FEW and body.kind != "loops":
+        y = empty(shape, x.dtype)  # each plane is an image of its own, and no copy is needed
         yk, xk = (a.reshape(a.shape[0] * a.shape[1], *a.shape[2:], 1) for a in (y, x))
         sizes = (len(xk), 1, *x.shape[2:], *shape[2:])
     else:

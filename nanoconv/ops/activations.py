@@ -64,7 +64,7 @@ def softshrink_forward(x: Array, lambd: float) -> Array:
     return np.where(x > lambd, x - lambd, np.where(x < -lambd, x + lambd, 0 * x))
 
 
-Pair = tuple[Callable[..., Array], Callable[..., Array]]  # f(x) and dy · f′(x)
+Pair = tuple[Callable[..., Array], Callable[..., Array]]  # y = f(x) and dx = dy · f′(x)
 TABLE: dict[str, Pair] = {
     "relu": (
         lambda x: np.maximum(x, 0),
@@ -143,8 +143,10 @@ def kernels(function: str) -> list[Kernel]:
     ]
 
 
-def activation(name: str, f: Callable[..., Array], df: Callable[..., Array]) -> Op:
-    """The Op of one row of a table, with both of its ladders.
+def activation(
+    name: str, f: Callable[..., Array], df: Callable[..., Array], keeps: str = "x"
+) -> Op:
+    """The Op of one row of a table, with both of its ladders; f′ is a function of what it `keeps`.
 
     Attributes have names on the tape; ladders and bodies take them in the order that `run` is
     given them.
@@ -154,7 +156,8 @@ def activation(name: str, f: Callable[..., Array], df: Callable[..., Array]) -> 
     return Op(
         name,
         forward=lambda x, **attrs: FORWARD[name](x, *attrs.values()),
-        vjp=lambda dy, y, x, **attrs: BACKWARD[name](dy, x, *attrs.values()),
+        vjp=lambda dy, y, x, **attrs: BACKWARD[name](dy, x if keeps == "x" else y, *attrs.values()),
+        keeps=keeps,
     )
 
 

@@ -96,6 +96,26 @@ def test_gradients_have_the_layout_and_dtype_of_the_leaf():
         assert x.grad.dtype == x.dtype
 
 
+@pytest.mark.parametrize("recorded", [False, True])
+def test_pieces_and_wholes_add_up_in_any_order(recorded):
+    """Slices send back parts, which are added into one array that nobody else has."""
+    x = leaf(1.0, 2.0, 3.0, 4.0)
+    h = x + 0 if recorded else x
+    for order in ((h[:1], h, h[2:], h[::2]), (h, h[:1], h.reshape(2, 2)[1], h), (h[1:3], h[3:])):
+        x.grad = None
+        y = nc.cat([piece.reshape(-1) for piece in order])
+        gradient = np.arange(1, len(y) + 1, dtype=np.float32)
+        expected = np.zeros(4, np.float32)
+        start = 0
+        for piece in order:
+            places = (piece.detach().numpy().reshape(-1) - 1).astype(int)
+            expected[places] += gradient[start : start + len(places)]
+            start += len(places)
+        y.backward(gradient, retain_graph=True)
+        assert x.grad.tolist() == expected.tolist()
+        assert gradient.tolist() == list(range(1, len(y) + 1))
+
+
 def test_random_graphs_equal_pytorch():
     """Sums and products of random earlier values: every sharing pattern that a tape can meet."""
     for seed in range(30):

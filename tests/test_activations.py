@@ -143,6 +143,14 @@ def test_float64_has_all_its_digits(name):
 # --------------------------------------------------------------------------- arguments
 
 
+@pytest.mark.parametrize(
+    "name", ["hardshrink", "log_softmax", "prelu", "relu", "sigmoid", "softmax", "tanh"]
+)
+def test_what_pytorch_has_as_a_method_is_one(name):
+    assert hasattr(torch.Tensor, name)
+    assert getattr(nc.Tensor, name) is getattr(F, name)
+
+
 def test_arguments_of_pytorch():
     x = nc.tensor([-2.0, 2.0])
     for name in (

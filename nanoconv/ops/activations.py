@@ -39,7 +39,7 @@ from typing import Any
 import numpy as np
 
 from ..dispatch import Body, Kernel, Ladder, Op, at_least, empty, is_channels_last
-from ..tensor import Tensor, apply
+from ..tensor import Tensor, apply, method
 from .checks import check_dtypes
 
 Array = np.ndarray
@@ -184,6 +184,7 @@ def real(op: str, name: str, value: Any) -> float:
     raise TypeError(f"{op}: {name}={value!r}, expected a number")
 
 
+@method
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(x, 0), as torch.nn.functional.relu; `inplace` is accepted, and a new tensor returned.
 
@@ -237,6 +238,7 @@ def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     return run("hardswish", input)
 
 
+@method
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x where |x| > lambd, else 0, as torch.nn.functional.hardshrink; x if lambd is negative."""
     return run("hardshrink", input, lambd=real("hardshrink", "lambd", lambd))

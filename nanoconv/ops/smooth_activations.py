@@ -45,7 +45,7 @@ import math
 
 import numpy as np
 
-from ..tensor import Tensor
+from ..tensor import Tensor, method
 from .activations import ACTIVATIONS, Pair, activation, real, run
 from .checks import check_dtypes
 
@@ -153,11 +153,13 @@ ACTIVATIONS.update({name: activation(name, *pair) for name, pair in TABLE.items(
 # --------------------------------------------------------------------------- the public functions
 
 
+@method
 def sigmoid(input: Tensor) -> Tensor:
     """1 / (1 + e⁻ˣ), as torch.nn.functional.sigmoid."""
     return run("sigmoid", input)
 
 
+@method
 def tanh(input: Tensor) -> Tensor:
     """(eˣ − e⁻ˣ) / (eˣ + e⁻ˣ), as torch.nn.functional.tanh."""
     return run("tanh", input)

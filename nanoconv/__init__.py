@@ -46,10 +46,22 @@ from .ops.arithmetic import (
     where,
 )
 from .ops.creation import arange, eye, full, ones, ones_like, rand, randn, zeros, zeros_like
-from .ops.cumulative import cumsum, prod
+from .ops.cumulative import cumprod, cumsum, prod
 from .ops.einsum import einsum
 from .ops.indexing import gather, index_select, take_along_dim
-from .ops.rearranging import flip, movedim, narrow, roll, swapaxes, tile, tril, triu, unbind
+from .ops.rearranging import (
+    flip,
+    moveaxis,
+    movedim,
+    narrow,
+    roll,
+    swapaxes,
+    swapdims,
+    tile,
+    tril,
+    triu,
+    unbind,
+)
 from .ops.reductions import amax, amin, argmax, argmin, logsumexp, max, mean, min, sum, var
 from .ops.shaping import (
     cat,
@@ -106,6 +118,7 @@ __all__ = [
     "clamp",
     "clone",
     "contiguous_format",
+    "cumprod",
     "cumsum",
     "div",
     "einsum",
@@ -145,6 +158,7 @@ __all__ = [
     "mean",
     "min",
     "minimum",
+    "moveaxis",
     "movedim",
     "mul",
     "narrow",
@@ -170,6 +184,7 @@ __all__ = [
     "sub",
     "sum",
     "swapaxes",
+    "swapdims",
     "t",
     "take_along_dim",
     "tensor",

@@ -303,7 +303,8 @@ class Op:
     forward(*inputs, **attrs)        y, or (y, *extra arrays that the gradient needs)
     vjp(dy, y, *inputs, **attrs)     the vector-Jacobian product: one gradient per input; or a
                                      tuple of such functions, one per input, of which only those
-                                     that are needed run. `y` is all that forward returned.
+                                     that are needed run. `y` is all that forward returned. For a
+                                     gradient that is mostly 0 there is `tape.Part`.
     keeps                            what the tape must hold for `vjp`: "x" all inputs, or the
                                      numbers of some, as "02"; "y" the output. An input that is
                                      not held arrives as a stand-in: its shape and dtype, NaN for

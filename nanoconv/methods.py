@@ -1,4 +1,4 @@
-"""The methods that the elementary ops in ops/, from arithmetic.py to sorting.py, attach to Tensor.
+"""The methods that the elementary ops and some activations in ops/ attach to Tensor.
 
 They are named here for type checkers and editors, which do not see them attached. Nothing imports
 this file when nanoconv runs.
@@ -6,7 +6,19 @@ this file when nanoconv runs.
 
 from __future__ import annotations
 
-from .ops import arithmetic, cumulative, indexing, rearranging, reductions, shaping, sorting
+from .ops import (
+    activations,
+    arithmetic,
+    cumulative,
+    indexing,
+    rearranging,
+    reductions,
+    shaping,
+    smooth_activations,
+    sorting,
+)
+from .ops import prelu as prelus
+from .ops import softmax as softmaxes
 
 
 class Methods:
@@ -79,21 +91,31 @@ class Methods:
     clone = shaping.clone
     to = shaping.to
     __getitem__ = shaping.__getitem__
+    cumprod = cumulative.cumprod
     cumsum = cumulative.cumsum
     prod = cumulative.prod
     gather = indexing.gather
     index_select = indexing.index_select
     take_along_dim = indexing.take_along_dim
     flip = rearranging.flip
+    moveaxis = rearranging.moveaxis
     movedim = rearranging.movedim
     narrow = rearranging.narrow
     repeat = rearranging.repeat
     roll = rearranging.roll
     swapaxes = rearranging.swapaxes
+    swapdims = rearranging.swapdims
     tile = rearranging.tile
     tril = rearranging.tril
     triu = rearranging.triu
     unbind = rearranging.unbind
+    hardshrink = activations.hardshrink
+    relu = activations.relu
+    prelu = prelus.prelu
+    sigmoid = smooth_activations.sigmoid
+    tanh = smooth_activations.tanh
+    softmax = softmaxes.softmax
+    log_softmax = softmaxes.log_softmax
     argsort = sorting.argsort
     sort = sorting.sort
     topk = sorting.topk

@@ -16,7 +16,9 @@ import contextlib
 import threading
 import weakref
 import zlib
+from collections import defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -181,7 +183,7 @@ class Node:
         if self.op.vjp is None:
             raise RuntimeError(f"backward: {self.op.name} has no gradient")
 
-    def gradients(self, dy: Array) -> list[tuple[Node | Tensor, Array]]:
+    def gradients(self, dy: Array) -> list[tuple[Node | Tensor, Array | Part]]:
         """Where each input's gradient goes, and the gradient."""
         arrays = tuple(None if held is None else held.unpack(self.op) for held in self.inputs)
         output: Any = None if self.output is None else self.output.unpack(self.op)
@@ -197,7 +199,7 @@ class Node:
             grads = self.op.vjp(dy, output, *arrays, **self.attrs)
             grads = grads if isinstance(grads, tuple) else (grads,)
         return [
-            (source, fit(grad, array.shape))
+            (source, grad if isinstance(grad, Part) else fit(grad, array.shape))
             for source, grad, array in zip(self.sources, grads, arrays, strict=False)
             if source is not None and grad is not None and array is not None
         ]
@@ -211,6 +213,44 @@ class Node:
 
 
 # --------------------------------------------------------------------------- walking back
+
+
+@dataclass(frozen=True)
+class Part:
+    """The gradient of x where only y = x[views] was used: dy there, and 0 elsewhere.
+
+    A `vjp` may give it in place of an array, so that an x that is split into many pieces gets one
+    array for the gradients of all of them, not one full of zeros for each.
+    """
+
+    dy: Array
+    shape: tuple[int, ...]
+    views: Any
+
+
+class Total:
+    """The sum of the gradients that reach one place, and whether its array is no one else's."""
+
+    __slots__ = ("array", "own")
+
+    def __init__(self) -> None:
+        self.array: Any = None
+        self.own = False
+
+    def add(self, grad: Array | Part) -> None:
+        if isinstance(grad, Part):
+            if self.array is None:
+                self.array = np.zeros_like(grad.dy, shape=grad.shape)
+            elif not self.own:
+                self.array = self.array.copy()
+            self.array[grad.views] += grad.dy
+            self.own = True
+        elif self.array is None:
+            self.array = grad
+        elif self.own:
+            self.array += grad
+        else:
+            self.array, self.own = self.array + grad, True
 
 
 def fit(grad: Array, shape: tuple[int, ...]) -> Array:
@@ -250,18 +290,18 @@ def backward(root: Tensor, gradient: Array, retain_graph: bool) -> None:
     order = topological_order(root._node)
     for node in order:
         node.check()
-    pending: dict[Node, Array] = {root._node: gradient}
+    totals: defaultdict[Any, Total] = defaultdict(Total)  # of nodes, and of leaves
+    totals[root._node].add(gradient)
     for node in order:
-        dy = pending.pop(node, None)
-        if dy is not None:
+        if node in totals:
+            dy = totals.pop(node).array
             retained = node.retained() if node.retained else None
             if retained is not None:
                 retained._accumulate(dy)
             for source, grad in node.gradients(dy):
-                if isinstance(source, Node):  # a value used twice gets the sum of both gradients
-                    before = pending.get(source)
-                    pending[source] = grad if before is None else before + grad
-                else:
-                    source._accumulate(grad)
+                totals[source].add(grad)
         if not retain_graph:
             node.free()
+    while totals:
+        leaf, total = totals.popitem()
+        leaf._accumulate(total.array)

@@ -1,4 +1,4 @@
-"""What the tests of elementary ops share: one comparison with PyTorch, one of special values."""
+"""What the tests of elementary ops and of the tape share, first a comparison with PyTorch."""
 
 from __future__ import annotations
 
@@ -30,6 +30,11 @@ def check(case: Case, data: st.DataObject) -> None:
         allowed = bounds(case, problem, arrays, dy, truth, eps)
         results = run(case, problem, arrays, dtype, dy)
         assert_within(case, results, truth, allowed, dtype.__name__)
+
+
+def leaf(*values, dtype="float32"):
+    """A vector that requires a gradient."""
+    return nc.tensor(list(values), dtype=dtype, requires_grad=True)
 
 
 @st.composite

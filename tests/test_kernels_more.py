@@ -99,6 +99,8 @@ def test_gradient_at_kinks_is_pytorchs(name, language):
     function(tensor, *slope).backward(torch.from_numpy(dy.astype(np.float64)))
     exact = tensor.grad.numpy()
     run = body("activation", language, f"{name}_backward_f32")
+    if name in ("sigmoid", "tanh"):  # whose slope is computed from y
+        x = SMOOTH[name](x.astype(np.float64)).astype(np.float32)
     dx = run([x.shape], dy, x, *slope, sizes=x.shape)
     # The derivative is at most 3/2, and a sum of two products.
     assert (np.abs(dx - exact) <= 2 * 2 * EPS * 1.5 * np.abs(dy)).all()

@@ -1,4 +1,4 @@
-"""Modules: members, names, state dicts, hooks, copies. The oracle is PyTorch's Module itself.
+"""Modules: members, names, hooks, copies. The oracle is PyTorch's Module itself.
 
 Networks here are written once, as functions of the library (`nn` is nanoconv.nn or torch.nn), so
 that both are asked the same questions.
@@ -6,53 +6,13 @@ that both are asked the same questions.
 
 import copy
 import pickle
-from collections import OrderedDict
 
 import numpy as np
 import pytest
+from networks import LIBRARIES, Affine, network, tensor_of, torch
 
 import nanoconv as nc
 from nanoconv import nn
-
-torch = pytest.importorskip("torch")
-torch.set_num_threads(1)
-
-LIBRARIES = [nn, torch.nn]
-
-
-def tensor_of(lib, *values):
-    return nc.tensor(list(values)) if lib is nn else torch.tensor(list(values))
-
-
-def network(lib):
-    """Shared modules and parameters, an empty place, buffers of both kinds, lists in lists."""
-
-    class Block(lib.Module):
-        def __init__(self, channels):
-            super().__init__()
-            self.scale = lib.Parameter(tensor_of(lib, 2.0))
-            self.conv = lib.Conv2d(channels, channels, 3, padding=1, groups=2, bias=False)
-            self.norm = lib.BatchNorm2d(channels)
-            self.absent = None
-            self.register_parameter("offset", None)
-            self.register_buffer("grid", tensor_of(lib, 1.0, 2.0))
-            self.register_buffer("cache", tensor_of(lib, 3.0), persistent=False)
-            self.register_buffer("empty", None)
-
-        def extra_repr(self):
-            return "a block\nof two lines"
-
-    class Net(lib.Module):
-        def __init__(self):
-            super().__init__()
-            block = Block(4)
-            self.stages = lib.ModuleList([block, Block(2), block])
-            self.head = lib.Sequential(lib.Flatten(), lib.Linear(8, 3), lib.ReLU(inplace=True))
-            self.register_module("nothing", None)
-            self.tied = self.head[1].weight
-
-    return Net()
-
 
 # --------------------------------------------------------------------------- names
 
@@ -261,80 +221,6 @@ def test_parameter_shares_a_tensor_and_copies_an_array():
         nn.Parameter([1, 2])
 
 
-# --------------------------------------------------------------------------- containers
-
-
-@pytest.mark.parametrize("lib", LIBRARIES)
-def test_containers_are_lists(lib):
-    a, b, c, d = lib.ReLU(), lib.Identity(), lib.Tanh(), lib.Sigmoid()
-    for container in (lib.ModuleList([a, b]), lib.Sequential(a, b)):
-        container.append(c)
-        container.extend([d])
-        container.insert(1, d)
-        assert list(container) == [a, d, b, c, d]
-        assert len(container) == 5
-        assert container[-2] is c
-        assert list(container[1:3]) == [d, b]
-        assert type(container[1:3]) is type(container)
-        container[0] = b
-        del container[3]
-        assert list(container) == [b, d, b, d]
-        del container[:2]
-        assert [name for name, _ in container.named_children()] == ["0", "1"]
-        with pytest.raises(IndexError):
-            container[2]
-
-
-@pytest.mark.parametrize("lib", LIBRARIES)
-def test_containers_are_joined_and_taken_apart(lib):
-    a, b, c, d = lib.ReLU(), lib.Identity(), lib.Tanh(), lib.Sigmoid()
-    both = lib.Sequential(a, b) + lib.Sequential(c)
-    assert type(both) is lib.Sequential
-    assert list(both) == [a, b, c]
-    same = both
-    both += lib.Sequential(d)
-    assert both is same
-    assert list(both) == [a, b, c, d]
-    assert both.pop(1) is b
-    assert both.pop(-1) is d
-    assert [name for name, _ in both.named_children()] == ["0", "1"]
-    with pytest.raises((TypeError, ValueError), match="Sequential"):
-        both + [d]  # noqa: RUF005 (the error is what is asked for)
-    longer = lib.ModuleList([a]) + [b, c]  # noqa: RUF005
-    assert type(longer) is lib.ModuleList
-    assert list(longer) == [a, b, c]
-    longer += [d]
-    assert longer.pop(0) is a
-    assert list(longer) == [b, c, d]
-    with pytest.raises(IndexError):
-        longer.pop(7)
-
-
-@pytest.mark.parametrize("lib", LIBRARIES)
-def test_sequential_of_names(lib):
-    net = lib.Sequential(OrderedDict(first=lib.Identity(), last=lib.ReLU()))
-    assert net.last is net[1]
-    assert [name for name, _ in net[1:].named_children()] == ["last"]
-
-
-def test_sequential_runs_in_order():
-    assert nn.Sequential(Affine(2, 0), Affine(1, 3))(5) == 13
-    assert nn.Sequential()(5) == 5
-    with pytest.raises(NotImplementedError, match="ModuleList has no forward"):
-        nn.ModuleList([Affine(1, 1)])(5)
-
-
-class Affine(nn.Module):
-    """y = a·x + b on numbers, which modules are indifferent to."""
-
-    def __init__(self, a, b):
-        super().__init__()
-        self.a, self.b = a, b
-
-    def forward(self, x, extra=0):
-        return self.a * x + self.b + extra
-
-
 # --------------------------------------------------------------------------- modes and hooks
 
 
@@ -505,84 +391,3 @@ def test_copies_are_complete_and_independent(duplicate):
 def test_copying_a_history_is_an_error():
     with pytest.raises(RuntimeError, match="detach"):
         copy.deepcopy(nn.Parameter([1.0]) * 2)
-
-
-# --------------------------------------------------------------------------- state dicts
-
-
-def test_state_dict_is_a_read_only_view():
-    layer = nn.Linear(2, 3)
-    state = layer.state_dict()
-    with pytest.raises(ValueError, match="read-only"):
-        state["bias"][0] = 1
-    with nc.no_grad():
-        layer.bias.fill_(4)
-    assert state["bias"].tolist() == [4, 4, 4]
-    assert not layer.bias._storage.escaped
-    state["bias"].shape = (3, 1)
-    assert layer.bias.shape == (3,)
-
-
-def test_state_dict_round_trip_with_pytorch():
-    ours, theirs = network(nn), network(torch.nn)
-    assert ours.load_state_dict(theirs.state_dict()) == ([], [])
-    for name, value in theirs.state_dict().items():
-        assert ours.state_dict()[name].tolist() == value.tolist(), name
-    ours = network(nn)
-    theirs.load_state_dict({k: torch.tensor(v) for k, v in ours.state_dict().items()})
-    for name, value in theirs.state_dict().items():
-        assert ours.state_dict()[name].tolist() == value.tolist(), name
-
-
-def test_load_state_dict_copies_in_place():
-    layer = nn.Linear(2, 1)
-    weight, given = layer.weight, np.array([[1, 2]], np.float32)
-    layer.load_state_dict({"weight": given, "bias": nc.tensor([3.0])})
-    given[:] = 0
-    assert layer.weight is weight
-    assert weight.tolist() == [[1, 2]]
-    assert layer.bias.tolist() == [3]
-    assert weight.requires_grad
-    assert not weight._storage.escaped
-
-
-def test_load_state_dict_reports_everything_and_changes_nothing():
-    net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
-    state = {name: array.copy() for name, array in net.state_dict().items()}
-    state["0.bias"] += 1
-    state["0.weight"] = np.zeros((3, 1), np.float32)
-    state["1.weight"] = state["1.weight"].astype(np.float64)
-    state["1.running_mean"] = "text"
-    state["extra"] = state.pop("1.bias")
-    before = net.state_dict()["0.bias"].copy()
-    for strict in (True, False):
-        with pytest.raises(ValueError, match="the state dict does not fit Sequential") as caught:
-            net.load_state_dict(state, strict=strict)
-        lines = str(caught.value).split("\n")[1:]
-        assert ("  1.bias: missing" in lines) == strict
-        assert ("  extra: unexpected" in lines) == strict
-        assert "  0.weight: shape (3, 1), expected (3, 2)" in lines
-        assert "  1.weight: dtype float64, expected float32" in lines
-        assert any(line.startswith("  1.running_mean: ") for line in lines)
-        assert (net.state_dict()["0.bias"] == before).all()
-    with pytest.raises(TypeError, match="must be a dict"):
-        net.load_state_dict([1])
-
-
-def test_load_state_dict_that_is_not_strict():
-    net = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
-    result = net.load_state_dict({"0.bias": np.ones(3, np.float32), "x": 1}, strict=False)
-    assert result.missing_keys == ["0.weight"]
-    assert result.unexpected_keys == ["x"]
-    assert net[0].bias.tolist() == [1, 1, 1]
-
-
-def test_old_checkpoints_lack_num_batches_tracked():
-    net = nn.Sequential(nn.BatchNorm2d(2))
-    net[0].num_batches_tracked.fill_(5)
-    state = {k: v for k, v in net.state_dict().items() if "num_batches" not in k}
-    assert net.load_state_dict(state) == ([], [])
-    assert net[0].num_batches_tracked.item() == 5
-    fresh = nn.BatchNorm2d(2, track_running_stats=False)
-    with pytest.raises(ValueError, match="running_mean: unexpected"):
-        fresh.load_state_dict(net[0].state_dict())

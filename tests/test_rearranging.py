@@ -81,12 +81,21 @@ CASES = [
     case("repeat", lambda F, x, repeats: x.repeat(*repeats), repetitions, least=1),
     case("tile", lambda F, x, repeats: x.tile(repeats[1:]), repetitions, least=1),
     case("movedim", lambda F, x, **a: x.movedim(**a), moves),
+    case("moveaxis", lambda F, x, **a: x.moveaxis(**a), moves),
     case("swapaxes", lambda F, x, dim: x.swapaxes(0, dim), one_axis),
+    case("swapdims", lambda F, x, dim: x.swapdims(0, dim), one_axis),
     case("narrow", lambda F, x, **a: x.narrow(**a), slices, least=1),
     case("unbind", lambda F, x, dim: weighted(x.unbind(dim)), one_axis, least=1),
     case("tril", lambda F, x, **a: x.tril(**a), diagonals, least=2),
     case("triu", lambda F, x, **a: x.triu(**a), diagonals, least=2),
     case("cumsum", lambda F, x, dim: x.cumsum(dim), one_axis),
+    case("cumprod", lambda F, x, dim: x.cumprod(dim), one_axis, multilinear=False),
+    case(
+        "cumprod.zeros",
+        lambda F, x, dim: x.clamp(min=0).cumprod(dim),
+        one_axis,
+        multilinear=False,
+    ),
     case("prod", lambda F, x: x.prod(), lambda shape: st.just({}), multilinear=False),
     case(
         "prod.along",
@@ -107,11 +116,12 @@ def test_equals_pytorch(case, data):
 def test_product_with_zeros(values):
     same_as_torch(lambda x: x.prod(), values)
     same_as_torch(lambda x: x.prod(0), values)
+    same_as_torch(lambda x: x.cumprod(0).sum(), values)
 
 
 def test_integers_become_long():
     x = nc.tensor([1, 2, 3], dtype="int32")
-    for function in (lambda x: x.cumsum(0), lambda x: x.prod()):
+    for function in (lambda x: x.cumsum(0), lambda x: x.cumprod(0), lambda x: x.prod()):
         assert function(x).dtype == np.int64
     assert nc.tensor([True, True]).cumsum(0).tolist() == [1, 2]
     assert x.cumsum(0, dtype="float64").dtype == np.float64
@@ -151,6 +161,7 @@ def test_views_share_memory():
         (lambda x: x[0].tril(), ValueError, r"tril: input has shape \[3\], expected matrices"),
         (lambda x: x.triu(0.5), TypeError, "triu: diagonal=0.5"),
         (lambda x: x.cumsum(2), ValueError, "cumsum: dim=2"),
+        (lambda x: x.cumprod(2), ValueError, "cumprod: dim=2"),
         (lambda x: x.prod(2), ValueError, "prod: dim=2"),
     ],
 )

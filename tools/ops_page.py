@@ -109,13 +109,16 @@ def ladders_of(module: ModuleType) -> list[Ladder]:
 
 
 def layers_calling(name: str) -> list[str]:
-    """The layers whose forward calls the function of this name."""
+    """The layers whose forward calls the function of this name, or, of losses, whose it is."""
     return [
         layer
         for layer in nn.__all__
         if inspect.isclass(cls := getattr(nn, layer))
         and "forward" in dir(cls)
-        and re.search(rf"\bF\.{name}\(", inspect.getsource(cls.forward))
+        and (
+            re.search(rf"\bF\.{name}\(", inspect.getsource(cls.forward))
+            or vars(cls).get("function") is getattr(nc.functional, name, ...)  # a loss
+        )
     ]
 
 

@@ -1,10 +1,11 @@
 /* The activations, one element at a time, and the two loops that map them over a run of floats.
 
-   y = f(x, p) and dx = f_backward(dy, x, p), where p holds the attributes of the call, such as the
-   slope of leaky_relu; those without attributes ignore it.
+   y = f(x, p) and dx = f_backward(dy, x, p), of sigmoid and tanh f_backward(dy, y, p), where p
+   holds the attributes of the call, such as the slope of leaky_relu; those without ignore it.
    Every choice is a select, so the compiler turns the loops into vectors. NaN takes the side of a
    comparison that PyTorch gives it, and the gradients at the kinks are PyTorch's. The smooth ones
-   are written in e^-|x|, which never overflows, and without a difference that cancels. */
+   are written in e^-|x|, which never overflows, and but for these two without a difference that
+   cancels. */
 #ifndef NANOCONV_ACTIVATION_H
 #define NANOCONV_ACTIVATION_H
 
@@ -84,8 +85,8 @@ static inline float sigmoid_slope_f32(float x) { /* s (1 - s) */
     float e = exp_f32(-fabsf(x));
     return e / ((1 + e) * (1 + e));
 }
-static inline float sigmoid_backward_f32(float dy, float x, attributes p) {
-    return dy * sigmoid_slope_f32(x);
+static inline float sigmoid_backward_f32(float dy, float y, attributes p) {
+    return dy * (y * (1 - y));
 }
 
 /* (1 - e^-2|x|) / (1 + e^-2|x|) with the sign of x */
@@ -93,9 +94,8 @@ static inline float tanh_f32(float x, attributes p) {
     float m = expm1_f32(-2 * fabsf(x));
     return copysignf(m / (2 + m), x);
 }
-static inline float tanh_backward_f32(float dy, float x, attributes p) {
-    /* 1 - tanh(x)^2 = 4 s (1 - s) at 2x */
-    return dy * (4 * sigmoid_slope_f32(2 * x));
+static inline float tanh_backward_f32(float dy, float y, attributes p) {
+    return dy * ((1 - y) * (1 + y)); /* 1 - y is exact where y^2 would be rounded to 1 */
 }
 
 static inline float silu_f32(float x, attributes p) { return x * sigmoid_f32(x, p); }

@@ -1,5 +1,7 @@
 """Activations: y = f(x) and dx = f'(x) · dy over flat arrays, and the gate of glu.
 
+Gradients get x, those of sigmoid and tanh y in its place.
+
 Layout: any; the arrays are flat and the elements independent. glu: (M, 2, K), of which [:, 0] is
     gated by [:, 1].
 Loops: blocks of 4096 elements, shared among the threads; in a block, a loop of `activation.h`.

@@ -1,4 +1,4 @@
-"""Activations: y = f(x) and dx = f'(x) · dy over flat arrays.
+"""Activations: y = f(x) and dx = f'(x) · dy over flat arrays; f' of sigmoid and tanh in y.
 
 Layout: any; the arrays are flat and the elements independent. glu: (M, 2, K), of which [:, 0] is
     gated by [:, 1].
@@ -196,10 +196,10 @@ def sigmoid_f32(y, x, sizes):
 
 
 @kernel()
-def sigmoid_backward_f32(dx, dy, x, sizes):
-    """dx = dy·σ(x)·(1 − σ(x))"""
+def sigmoid_backward_f32(dx, dy, y, sizes):
+    """dx = dy·y·(1 − y)"""
     for k in range(sizes[0]):
-        dx[k] = dy[k] * sigmoid_slope(x[k])
+        dx[k] = dy[k] * (y[k] * (ONE - y[k]))
 
 
 @kernel()
@@ -212,10 +212,10 @@ def tanh_f32(y, x, sizes):
 
 
 @kernel()
-def tanh_backward_f32(dx, dy, x, sizes):
-    """dx = dy·(1 − tanh²(x)) = dy·4·σ'(2x)"""
+def tanh_backward_f32(dx, dy, y, sizes):
+    """dx = dy·(1 − y²)"""
     for k in range(sizes[0]):
-        dx[k] = dy[k] * (FOUR * sigmoid_slope(TWO * x[k]))
+        dx[k] = dy[k] * ((ONE - y[k]) * (ONE + y[k]))
 
 
 @kernel()

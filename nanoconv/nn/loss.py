@@ -1,20 +1,51 @@
-"""Losses: layers that compare a network's output with the truth."""
+"""Losses: layers that compare a network's output with the truth.
+
+Each holds the arguments of a function of the same meaning, whose file tells the equation.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
 
 from .. import functional as F
 from ..tensor import Tensor
 from .module import Module
 
 
-def checked(layer: str, reduction: str, *more: str) -> str:
-    names = ("mean", "sum", "none", *more)
-    if reduction not in names:
-        raise ValueError(f"{layer}: reduction={reduction!r} must be one of {', '.join(names)}")
-    return reduction
+class Loss(Module):
+    """function(input, target), with the other `arguments` from the attributes of that name."""
+
+    function: ClassVar[Callable[..., Tensor]]
+    arguments: ClassVar[tuple[str, ...]] = ("reduction",)
+    reductions: ClassVar[tuple[str, ...]] = ("mean", "sum", "none")
+
+    def __init__(self, reduction: str) -> None:
+        super().__init__()
+        if reduction not in self.reductions:
+            raise ValueError(
+                f"{type(self).__name__}: reduction={reduction!r} must be one of "
+                f"{', '.join(self.reductions)}"
+            )
+        self.reduction = reduction
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        held = {name: getattr(self, name) for name in self.arguments}
+        return type(self).function(input, target, **held)
 
 
-class CrossEntropyLoss(Module):
+class WeightedLoss(Loss):
+    """A loss with a `weight`, which is a buffer, as in PyTorch."""
+
+    arguments: ClassVar[tuple[str, ...]] = ("weight", "reduction")
+    weight: Tensor | None
+
+    def __init__(self, weight: Tensor | None, reduction: str) -> None:
+        super().__init__(reduction)
+        self.register_buffer("weight", weight)
+
+
+class CrossEntropyLoss(WeightedLoss):
     """−log of the probability that softmax gives the true class (see `functional.cross_entropy`).
 
         L = mean_n −log softmax(x[n])[target[n]]
@@ -23,7 +54,8 @@ class CrossEntropyLoss(Module):
     `weight` (K,) weighs the classes and is a buffer, as in PyTorch.
     """
 
-    weight: Tensor | None
+    function = F.cross_entropy
+    arguments = ("weight", "ignore_index", "reduction", "label_smoothing")
 
     def __init__(
         self,
@@ -33,122 +65,99 @@ class CrossEntropyLoss(Module):
         reduction: str = "mean",
         label_smoothing: float = 0.0,
     ) -> None:
-        super().__init__()
+        super().__init__(weight, reduction)
         if not 0 <= label_smoothing <= 1:
             raise ValueError(
                 f"CrossEntropyLoss: label_smoothing={label_smoothing!r} must be between 0 and 1"
             )
-        self.register_buffer("weight", weight)
-        self.ignore_index, self.reduction = ignore_index, checked("CrossEntropyLoss", reduction)
-        self.label_smoothing = label_smoothing
-
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return F.cross_entropy(
-            input,
-            target,
-            weight=self.weight,
-            ignore_index=self.ignore_index,
-            reduction=self.reduction,
-            label_smoothing=self.label_smoothing,
-        )
+        self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
 
 
-class NLLLoss(Module):
+class NLLLoss(WeightedLoss):
     """−x[n, target[n]] of log-probabilities x (see `functional.nll_loss`); shapes as above."""
 
-    weight: Tensor | None
+    function = F.nll_loss
+    arguments = ("weight", "ignore_index", "reduction")
 
     def __init__(
         self, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean"
     ) -> None:
-        super().__init__()
-        self.register_buffer("weight", weight)
-        self.ignore_index, self.reduction = ignore_index, checked("NLLLoss", reduction)
-
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return F.nll_loss(
-            input,
-            target,
-            weight=self.weight,
-            ignore_index=self.ignore_index,
-            reduction=self.reduction,
-        )
+        super().__init__(weight, reduction)
+        self.ignore_index = ignore_index
 
 
-class MSELoss(Module):
+class MSELoss(Loss):
     """The mean of (x − t)² (see `functional.mse_loss`). Input and target alike → scalar."""
 
+    function = F.mse_loss
+
     def __init__(self, *, reduction: str = "mean") -> None:
-        super().__init__()
-        self.reduction = checked("MSELoss", reduction)
-
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return F.mse_loss(input, target, reduction=self.reduction)
+        super().__init__(reduction)
 
 
-class L1Loss(Module):
+class L1Loss(Loss):
     """The mean of |x − t| (see `functional.l1_loss`). Input and target alike → scalar."""
 
+    function = F.l1_loss
+
     def __init__(self, *, reduction: str = "mean") -> None:
-        super().__init__()
-        self.reduction = checked("L1Loss", reduction)
-
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return F.l1_loss(input, target, reduction=self.reduction)
+        super().__init__(reduction)
 
 
-class SmoothL1Loss(Module):
-    """The mean of |x − t|, round below `beta` (see `functional.smooth_l1_loss`)."""
+class SmoothL1Loss(Loss):
+    """The mean of |x − t|, round below `beta` (see `functional.smooth_l1_loss`).
+
+    l = (x − t)² / (2·beta) where |x − t| < beta, else |x − t| − beta/2
+    """
+
+    function = F.smooth_l1_loss
+    arguments = ("reduction", "beta")
 
     def __init__(self, *, reduction: str = "mean", beta: float = 1.0) -> None:
-        super().__init__()
-        self.reduction, self.beta = checked("SmoothL1Loss", reduction), beta
-
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return F.smooth_l1_loss(input, target, reduction=self.reduction, beta=self.beta)
+        super().__init__(reduction)
+        self.beta = beta
 
 
-class HuberLoss(Module):
-    """The mean of (x − t)²/2, straight above `delta` (see `functional.huber_loss`)."""
+class HuberLoss(Loss):
+    """The mean of (x − t)²/2, straight above `delta` (see `functional.huber_loss`).
+
+    l = (x − t)² / 2 where |x − t| ≤ delta, else delta·(|x − t| − delta/2)
+    """
+
+    function = F.huber_loss
+    arguments = ("reduction", "delta")
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
-        super().__init__()
-        self.reduction, self.delta = checked("HuberLoss", reduction), delta
-
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return F.huber_loss(input, target, reduction=self.reduction, delta=self.delta)
+        super().__init__(reduction)
+        self.delta = delta
 
 
-class KLDivLoss(Module):
+class KLDivLoss(Loss):
     """The mean of t·(log t − x), x log-probabilities (see `functional.kl_div`)."""
 
+    function = F.kl_div
+    arguments = ("reduction", "log_target")
+    reductions = (*Loss.reductions, "batchmean")
+
     def __init__(self, *, reduction: str = "mean", log_target: bool = False) -> None:
-        super().__init__()
-        self.reduction = checked("KLDivLoss", reduction, "batchmean")
+        super().__init__(reduction)
         self.log_target = log_target
 
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return F.kl_div(input, target, reduction=self.reduction, log_target=self.log_target)
 
-
-class BCELoss(Module):
+class BCELoss(WeightedLoss):
     """−t·log x − (1 − t)·log(1 − x), x probabilities (see `functional.binary_cross_entropy`)."""
 
-    weight: Tensor | None
+    function = F.binary_cross_entropy
 
     def __init__(self, weight: Tensor | None = None, *, reduction: str = "mean") -> None:
-        super().__init__()
-        self.register_buffer("weight", weight)
-        self.reduction = checked("BCELoss", reduction)
-
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return F.binary_cross_entropy(input, target, self.weight, reduction=self.reduction)
+        super().__init__(weight, reduction)
 
 
-class BCEWithLogitsLoss(Module):
+class BCEWithLogitsLoss(WeightedLoss):
     """The same of scores (see `functional.binary_cross_entropy_with_logits`)."""
 
-    weight: Tensor | None
+    function = F.binary_cross_entropy_with_logits
+    arguments = ("weight", "reduction", "pos_weight")
     pos_weight: Tensor | None
 
     def __init__(
@@ -158,47 +167,38 @@ class BCEWithLogitsLoss(Module):
         reduction: str = "mean",
         pos_weight: Tensor | None = None,
     ) -> None:
-        super().__init__()
-        self.register_buffer("weight", weight)
+        super().__init__(weight, reduction)
         self.register_buffer("pos_weight", pos_weight)
-        self.reduction = checked("BCEWithLogitsLoss", reduction)
-
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return F.binary_cross_entropy_with_logits(
-            input, target, self.weight, reduction=self.reduction, pos_weight=self.pos_weight
-        )
 
 
-class FocalLoss(Module):
+class FocalLoss(Loss):
     """−α_t·(1 − p_t)^gamma·log p_t of scores (see `functional.sigmoid_focal_loss`).
 
     Scores and answers, 0 to 1, alike → scalar. Lin et al., arXiv 1708.02002.
     """
 
+    function = F.sigmoid_focal_loss
+    arguments = ("alpha", "gamma", "reduction")
+
     def __init__(self, alpha: float = 0.25, gamma: float = 2.0, reduction: str = "mean") -> None:
-        super().__init__()
+        super().__init__(reduction)
         self.alpha, self.gamma = alpha, gamma
-        self.reduction = checked("FocalLoss", reduction)
-
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return F.sigmoid_focal_loss(input, target, self.alpha, self.gamma, self.reduction)
 
 
-class DiceLoss(Module):
+class DiceLoss(Loss):
     """1 − (2·Σ p·t + s) / (Σ p² + Σ t² + s) by image and class (see `functional.dice_loss`).
 
     (N, C, …) and the same, or classes (N, …) → scalar. Milletari et al., arXiv 1606.04797.
     """
 
+    function = F.dice_loss
+    arguments = ("smooth", "reduction", "activation")
+
     def __init__(
         self, smooth: float = 1.0, reduction: str = "mean", activation: str | None = None
     ) -> None:
-        super().__init__()
-        self.smooth, self.reduction = smooth, checked("DiceLoss", reduction)
-        self.activation = activation
-
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return F.dice_loss(input, target, self.smooth, self.reduction, self.activation)
+        super().__init__(reduction)
+        self.smooth, self.activation = smooth, activation
 
 
 class CosineSimilarity(Module):
@@ -212,17 +212,19 @@ class CosineSimilarity(Module):
         return F.cosine_similarity(x1, x2, self.dim, self.eps)
 
 
-class CosineEmbeddingLoss(Module):
+class CosineEmbeddingLoss(Loss):
     """1 − cos where the target is 1, max(cos − margin, 0) where it is −1 (see `functional`).
 
     Vectors (N, K) twice, and targets (N,) → scalar.
     """
 
     def __init__(self, margin: float = 0.0, *, reduction: str = "mean") -> None:
-        super().__init__()
-        self.margin, self.reduction = margin, checked("CosineEmbeddingLoss", reduction)
+        super().__init__(reduction)
+        self.margin = margin
 
-    def forward(self, input1: Tensor, input2: Tensor, target: Tensor) -> Tensor:
+    def forward(  # type: ignore[override]
+        self, input1: Tensor, input2: Tensor, target: Tensor
+    ) -> Tensor:
         return F.cosine_embedding_loss(
             input1, input2, target, self.margin, reduction=self.reduction
         )

@@ -39,7 +39,7 @@ from typing import Any
 import numpy as np
 
 from ..dispatch import Body, Kernel, Ladder, Op, at_least, empty, is_channels_last
-from ..tensor import Tensor, apply
+from ..tensor import Tensor, apply, method
 from .checks import check_dtypes
 
 Array = np.ndarray
@@ -64,7 +64,7 @@ def softshrink_forward(x: Array, lambd: float) -> Array:
     return np.where(x > lambd, x - lambd, np.where(x < -lambd, x + lambd, 0 * x))
 
 
-Pair = tuple[Callable[..., Array], Callable[..., Array]]  # f(x) and dy · f′(x)
+Pair = tuple[Callable[..., Array], Callable[..., Array]]  # y = f(x) and dx = dy · f′(x)
 TABLE: dict[str, Pair] = {
     "relu": (
         lambda x: np.maximum(x, 0),
@@ -143,8 +143,10 @@ def kernels(function: str) -> list[Kernel]:
     ]
 
 
-def activation(name: str, f: Callable[..., Array], df: Callable[..., Array]) -> Op:
-    """The Op of one row of a table, with both of its ladders.
+def activation(
+    name: str, f: Callable[..., Array], df: Callable[..., Array], keeps: str = "x"
+) -> Op:
+    """The Op of one row of a table, with both of its ladders; f′ is a function of what it `keeps`.
 
     Attributes have names on the tape; ladders and bodies take them in the order that `run` is
     given them.
@@ -154,7 +156,8 @@ def activation(name: str, f: Callable[..., Array], df: Callable[..., Array]) -> 
     return Op(
         name,
         forward=lambda x, **attrs: FORWARD[name](x, *attrs.values()),
-        vjp=lambda dy, y, x, **attrs: BACKWARD[name](dy, x, *attrs.values()),
+        vjp=lambda dy, y, x, **attrs: BACKWARD[name](dy, x if keeps == "x" else y, *attrs.values()),
+        keeps=keeps,
     )
 
 
@@ -181,6 +184,7 @@ def real(op: str, name: str, value: Any) -> float:
     raise TypeError(f"{op}: {name}={value!r}, expected a number")
 
 
+@method
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(x, 0), as torch.nn.functional.relu; `inplace` is accepted, and a new tensor returned.
 
@@ -234,6 +238,7 @@ def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     return run("hardswish", input)
 
 
+@method
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x where |x| > lambd, else 0, as torch.nn.functional.hardshrink; x if lambd is negative."""
     return run("hardshrink", input, lambd=real("hardshrink", "lambd", lambd))

@@ -1,10 +1,12 @@
 """Products and running sums.
 
     cumsum   y[k] = Σ_{m ≤ k} x[m]    dx[m] = Σ_{k ≥ m} dy[k]
+    cumprod  y[k] = Π_{m ≤ k} x[m]    dx[m] = Σ_{k ≥ m} dy[k]·y[k] / x[m] = Π_{k < m} x[k] · s[m],
+                                      s[m] = dy[m] + x[m + 1]·s[m + 1]
     prod     y = Π_k x[k]             dx[m] = dy · y / x[m] = dy · Π_{k < m} x[k] · Π_{k > m} x[k]
 
-k and m run along the axis. Where an x is 0, the two running products of the last line, one from
-each end, give the product of all others without a division.
+k and m run along the axis. Where an x is 0, running products, for prod one from each end, give the
+product of all others without a division.
 
 >>> import nanoconv as nc
 >>> x = nc.tensor([2.0, 0.0, 3.0], requires_grad=True)
@@ -47,6 +49,24 @@ def _before(x: Array, dim: int) -> Array:
     return np.cumprod(np.concatenate([first, rest], dim), axis=dim)
 
 
+def _cumprod_vjp(dy: Array, y: Array, x: Array, dim: int) -> Array:
+    if x.all():  # as in PyTorch, also where that is ∞ / ∞
+        return np.flip(np.cumsum(np.flip(dy * y, dim), axis=dim), dim) / x
+    s = dy.copy()
+    sums, factors = np.moveaxis(s, dim, 0), np.moveaxis(x, dim, 0)
+    for m in range(len(sums) - 2, -1, -1):
+        sums[m] += factors[m + 1] * sums[m + 1]
+    return _before(x, dim) * s
+
+
+CUMPROD = Op(
+    "cumprod",
+    lambda x, dim: np.cumprod(x, axis=dim, dtype=_wide(x)),
+    _cumprod_vjp,
+    keeps="xy",
+)
+
+
 def _prod_vjp(dy: Array, y: Array, x: Array, dim: int, keepdim: bool) -> Array:
     if x.all():  # as in PyTorch, also where that is ∞ / ∞
         return restore(dy, (dim,), keepdim) * (restore(y, (dim,), keepdim) / x)
@@ -62,14 +82,24 @@ PROD = Op(
 )
 
 
+def _running(op: Op, input: Tensor, dim: int, dtype: Any) -> Tensor:
+    input = converted(op.name, input, dtype)
+    k = axis(op.name, dim, input.ndim)
+    x = input.reshape(1) if input.ndim == 0 else input
+    y = apply(op, x, dim=k)
+    return converted(op.name, y.reshape(()) if input.ndim == 0 else y, dtype)
+
+
 @method
 def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """The sum of all elements up to and including each one, along `dim`; integers as int64."""
-    input = converted("cumsum", input, dtype)
-    k = axis("cumsum", dim, input.ndim)
-    x = input.reshape(1) if input.ndim == 0 else input
-    y = apply(CUMSUM, x, dim=k)
-    return converted("cumsum", y.reshape(()) if input.ndim == 0 else y, dtype)
+    return _running(CUMSUM, input, dim, dtype)
+
+
+@method
+def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """The product of all elements up to and including each one, along `dim`; integers as int64."""
+    return _running(CUMPROD, input, dim, dtype)
 
 
 @method

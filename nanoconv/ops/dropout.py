@@ -43,7 +43,7 @@ from typing import Any
 import numpy as np
 
 from .. import config
-from ..dispatch import Op
+from ..dispatch import Op, is_channels_last, nchw, nhwc
 from ..tensor import Tensor, apply
 from .checks import check_dtypes
 
@@ -65,11 +65,19 @@ def kept(x: Array, p: float, shape: Shape) -> Array:
     return m
 
 
+def times(x: Array, s: Array) -> Array:
+    """x·s"""
+    if s.shape == (*x.shape[:2], 1, 1) and is_channels_last(x):
+        # For each pixel of a row, so that NumPy's inner loop has W·C numbers, not C.
+        s = nchw(nhwc(np.broadcast_to(s, (*x.shape[:2], 1, x.shape[3]))))
+    return x * s
+
+
 def dropout_forward(x: Array, p: float, shape: Shape) -> tuple[Array, Array]:
     """y and s."""
     s = kept(x, p, shape)
     s *= 1 / (1 - p) if p < 1 else 0
-    return x * s, s
+    return times(x, s), s
 
 
 def alpha_dropout_forward(x: Array, p: float, shape: Shape) -> tuple[Array, Array]:
@@ -86,7 +94,7 @@ def alpha_dropout_forward(x: Array, p: float, shape: Shape) -> tuple[Array, Arra
 DROPOUT = Op(
     "dropout",
     forward=dropout_forward,
-    vjp=lambda dy, y_and_s, x, p, shape: dy * y_and_s[1],
+    vjp=lambda dy, y_and_s, x, p, shape: times(dy, y_and_s[1]),
     keeps="",
 )
 ALPHA_DROPOUT = Op(

@@ -31,7 +31,7 @@ from ..tensor import Tensor, apply
 from .activations import flat, unflat
 from .checks import check_dtypes
 from .shaping import axis
-from .smooth_activations import sigmoid_backward, sigmoid_forward
+from .smooth_activations import sigmoid_forward, sigmoid_slope
 
 Array = np.ndarray
 
@@ -72,7 +72,7 @@ def glu_forward(x: Array, dim: int) -> Array:
 
 def glu_backward(dy: Array, x: Array, dim: int) -> Array:
     a, b = np.split(x, 2, dim)
-    return np.concatenate([dy * sigmoid_forward(b), sigmoid_backward(dy * a, b)], dim)
+    return np.concatenate([dy * sigmoid_forward(b), dy * a * sigmoid_slope(b)], dim)
 
 
 # --------------------------------------------------------------------------- the ladder

@@ -29,7 +29,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..dispatch import Body, Kernel, Ladder, Op, empty, is_channels_last, rows, unrows
-from ..tensor import Tensor, apply
+from ..tensor import Tensor, apply, method
 from .activations import flat, unflat
 from .checks import check_dtypes
 
@@ -179,6 +179,7 @@ PRELU = Op(
 # --------------------------------------------------------------------------- the public function
 
 
+@method
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """x where x > 0, else weight·x, with one weight for all numbers or one for each channel.
 

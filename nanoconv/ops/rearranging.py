@@ -135,6 +135,18 @@ def swapaxes(input: Tensor, axis0: int, axis1: int) -> Tensor:
 
 
 @method
+def moveaxis(input: Tensor, source: Any, destination: Any) -> Tensor:
+    """Another name of `movedim`."""
+    return movedim(input, source, destination)
+
+
+@method
+def swapdims(input: Tensor, dim0: int, dim1: int) -> Tensor:
+    """Another name of `transpose`."""
+    return transpose(input, dim0, dim1)
+
+
+@method
 def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     """A view of the elements start, start + 1 … start + length − 1 along an axis."""
     if input.ndim == 0:

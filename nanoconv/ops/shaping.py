@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..dispatch import Op, is_channels_last, nchw, nhwc
+from ..tape import Part
 from ..tensor import DTYPES, Index, Tensor, apply, method, operand, plain_index
 
 Array = np.ndarray
@@ -345,13 +346,15 @@ def _take(x: Array, index: Index) -> Array:
     return y[index.arrays] if index.arrays else y
 
 
-def _put_back(dy: Array, y: None, x: Array, index: Index) -> Array:
+def _put_back(dy: Array, y: None, x: Array, index: Index) -> Array | Part:
+    if not index.arrays:
+        return Part(dy, x.shape, index.views)
     dx = np.zeros_like(dy, shape=x.shape)
     taken = dx[index.views]
     if any(isinstance(k, np.ndarray) and k.dtype.kind != "b" for k in index.arrays):
         np.add.at(taken, index.arrays, dy)  # an element that was taken twice gets both gradients
     else:
-        taken[index.arrays or ...] = dy
+        taken[index.arrays] = dy
     return dx
 
 

@@ -17,11 +17,17 @@
 Φ(x) = (1 + erf(x/√2)) / 2 is the probability that a normally distributed number is below x; the
 constants of selu, s ≈ 1.05 and α ≈ 1.67, make mean 0 and variance 1 a fixed point of a deep net.
 
-As in activations.py, dx = dy · f′(x). With φ(x) = e^(−x²/2) / √(2π), the derivative of Φ,
+As in activations.py, dx = dy · f′. With φ(x) = e^(−x²/2) / √(2π), the derivative of Φ,
 
-    σ′ = σ·(1 − σ)           tanh′ = 1 − tanh²         silu′ = σ + x·σ′
+    σ′ = y·(1 − y)           tanh′ = (1 − y)·(1 + y)   silu′ = σ + x·σ′
     gelu′ = Φ + x·φ          softplus′ = σ(β·x)        mish′ = tanh(t) + x·σ·tanh′(t), t = softplus
     logsigmoid′ = σ(−x)      elu′ = α·eˣ, x ≤ 0        softsign′ = 1 / (1 + |x|)²
+
+Those of sigmoid and tanh are written in y, as in PyTorch: two products take the place of an
+exponential, and the tape need not hold x. It costs digits where y comes close to 1, because then
+1 − y is little more than what the rounding of y, up to ε, left of it. Of float32's seven digits, σ′
+has four at x = 8 and tanh′ at x = 4; from 17.4 and 9.1 on both are 0. But the gradient is never
+wrong by more than a few ε·|dy|, which beside that of other pixels is nothing.
 
     shapes    x, y any
     cost      an exponential and a division or two for each number
@@ -39,7 +45,7 @@ import math
 
 import numpy as np
 
-from ..tensor import Tensor
+from ..tensor import Tensor, method
 from .activations import ACTIVATIONS, Pair, activation, real, run
 from .checks import check_dtypes
 
@@ -48,9 +54,9 @@ Array = np.ndarray
 
 # --------------------------------------------------------------------------- the NumPy reference
 #
-# Nothing here is the difference of two numbers that are nearly equal:
-# σ′(x) = 1 / (4·cosh²(x/2)), tanh′(x) = 1 / cosh²(x), Φ(x) = erfc(−x/√2) / 2. erfc is that of the C
-# library, exact to the last bit or two, once for each number: NumPy has none.
+# What is computed from x has no difference of two numbers that are nearly equal:
+# σ′(x) = 1 / (4·cosh²(x/2)), Φ(x) = erfc(−x/√2) / 2. erfc is that of the C library, exact to the
+# last bit or two, once for each number: NumPy has none.
 
 SELU_SCALE, SELU_ALPHA = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
 LINEAR, CUBIC = math.sqrt(8 / math.pi), math.sqrt(8 / math.pi) * 0.044715
@@ -62,12 +68,12 @@ def sigmoid_forward(x: Array) -> Array:
     return 1 / (1 + np.exp(-x))
 
 
-def sigmoid_backward(dy: Array, x: Array) -> Array:
-    return dy / (4 * np.cosh(x / 2) ** 2)
+def sigmoid_slope(x: Array) -> Array:
+    return 1 / (4 * np.cosh(x / 2) ** 2)
 
 
 def silu_backward(dy: Array, x: Array) -> Array:
-    return dy * sigmoid_forward(x) + x * sigmoid_backward(dy, x)
+    return dy * (sigmoid_forward(x) + x * sigmoid_slope(x))
 
 
 def normal_cdf(x: Array) -> Array:
@@ -85,7 +91,7 @@ def gelu_tanh_forward(x: Array) -> Array:
 
 def gelu_tanh_backward(dy: Array, x: Array) -> Array:
     z, dz = x * (LINEAR + CUBIC * x * x), LINEAR + 3 * CUBIC * x * x
-    return dy * (sigmoid_forward(z) + sigmoid_backward(x, z) * dz)
+    return dy * (sigmoid_forward(z) + x * sigmoid_slope(z) * dz)
 
 
 def mish_backward(dy: Array, x: Array) -> Array:
@@ -115,9 +121,11 @@ def elu_backward(dy: Array, x: Array, alpha: float) -> Array:
     return np.where(x > 0, dy, dy * (alpha * np.exp(x)))
 
 
+FROM_Y: dict[str, Pair] = {  # whose second function has y in the place of x
+    "sigmoid": (sigmoid_forward, lambda dy, y: dy * (y * (1 - y))),
+    "tanh": (np.tanh, lambda dy, y: dy * ((1 - y) * (1 + y))),
+}
 TABLE: dict[str, Pair] = {
-    "sigmoid": (sigmoid_forward, sigmoid_backward),
-    "tanh": (np.tanh, lambda dy, x: dy / np.cosh(x) ** 2),
     "silu": (lambda x: x * sigmoid_forward(x), silu_backward),
     "gelu": (lambda x: x * normal_cdf(x), gelu_backward),
     "gelu_tanh": (gelu_tanh_forward, gelu_tanh_backward),
@@ -138,17 +146,20 @@ TABLE: dict[str, Pair] = {
         lambda dy, x, alpha: np.where(x > 0, dy, dy * np.exp(x / alpha)),
     ),
 }
+ACTIVATIONS.update({name: activation(name, *pair, keeps="y") for name, pair in FROM_Y.items()})
 ACTIVATIONS.update({name: activation(name, *pair) for name, pair in TABLE.items()})
 
 
 # --------------------------------------------------------------------------- the public functions
 
 
+@method
 def sigmoid(input: Tensor) -> Tensor:
     """1 / (1 + e⁻ˣ), as torch.nn.functional.sigmoid."""
     return run("sigmoid", input)
 
 
+@method
 def tanh(input: Tensor) -> Tensor:
     """(eˣ − e⁻ˣ) / (eˣ + e⁻ˣ), as torch.nn.functional.tanh."""
     return run("tanh", input)

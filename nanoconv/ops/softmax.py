@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from ..dispatch import Op
-from ..tensor import Tensor, apply
+from ..tensor import Tensor, apply, method
 from .checks import check_dtypes
 from .shaping import axis, converted
 
@@ -75,6 +75,7 @@ LOG_SOFTMAX = Op(
 # --------------------------------------------------------------------------- the public functions
 
 
+@method
 def softmax(input: Tensor, dim: int | None = None, *, dtype: Any = None) -> Tensor:
     """`input` as positive numbers with sum 1 along `dim`.
 
@@ -88,6 +89,7 @@ def softmax(input: Tensor, dim: int | None = None, *, dtype: Any = None) -> Tens
     return apply(SOFTMAX, input, dim=axis("softmax", dim, input.ndim))
 
 
+@method
 def log_softmax(input: Tensor, dim: int | None = None, *, dtype: Any = None) -> Tensor:
     """The logarithm of `softmax`, exact also where softmax underflows.
 

@@ -28,7 +28,7 @@ from ..tensor import Tensor
 from .adaptive_pool2d import adaptive_avg_pool2d, adaptive_max_pool2d
 from .checks import batched, check_dtypes
 from .geometry import integers
-from .shaping import cat, flatten
+from .shaping import cat, channels_last, contiguous, flatten
 
 POOLS = {"max": adaptive_max_pool2d, "avg": adaptive_avg_pool2d}
 
@@ -46,6 +46,7 @@ def spatial_pyramid_pool2d(
     sides = check_pyramid("spatial_pyramid_pool2d", levels, mode)
     if 0 in x.shape[2:]:
         raise ValueError(f"spatial_pyramid_pool2d: input {list(input.shape)} has no pixels")
+    x = contiguous(x, channels_last)  # as compiled poolings read it: one copy for all levels
     return unbatch(cat([flatten(POOLS[mode](x, k), 1) for k in sides], 1))
 
 

@@ -118,7 +118,7 @@ class InvertedResidualV3(Module):
         │ K×K  depthwise │ stride s, BN, act      │
         ├────────────────┤                        │ if s = 1 and C = O
         │ SqueezeExcite  │ S, ReLU, Hardsigmoid;  │
-        ├────────────────┤     if use_se          │
+        ├────────────────┤ if use_se              │
         │ 1×1  E → O     │ BN                     │
         └───────┬────────┘                        │
                 + ◄───────────────────────────────┘

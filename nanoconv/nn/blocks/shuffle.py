@@ -102,8 +102,8 @@ class ShuffleUnitV2(Module):
          │     ├────────────────┤             │ 1×1  C → B     │ │ 1×1  B → B     │ BN, ReLU
          │     │ 1×1  B → B     │ BN, ReLU    └───────┬────────┘ └──────┬─────────┘
          │     └────────┬───────┘                     └────── concat ───┘
-         └─── concat ───┘                                 shuffle (2)
-              shuffle (2)                                   y (O, OH, OW)
+         └─── concat ───┘                                    shuffle (2)
+              shuffle (2)                                      y (O, OH, OW)
                 y (C, H, W)
 
         parameters  D·B + 15·B + B² + [s > 1]·(11·C + C·B + 2·B)

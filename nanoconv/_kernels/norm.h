@@ -55,20 +55,45 @@ static double row_sum(const float *x, ptrdiff_t D) {
     return total;
 }
 
+static ALWAYS_INLINE vec squared(vec a) { return a * a; }
+
 /* The sum of (x - mean)^2. */
 static double row_squares(const float *x, float mean, ptrdiff_t D) {
     double total = 0;
     vec m = splat(mean);
     float of_mean[LANES];
     store(of_mean, m);
-#define TERM(i) ((load(x + (i)) - m) * (load(x + (i)) - m))
-#define LAST(i, n)                                                       \
-    ((load_first(x + (i), n) - load_first(of_mean, n)) *                 \
-     (load_first(x + (i), n) - load_first(of_mean, n)))
+#define TERM(i) squared(load(x + (i)) - m)
+#define LAST(i, n) squared(load_first(x + (i), n) - load_first(of_mean, n))
     SUM_ROW(total, D, TERM, LAST)
 #undef TERM
 #undef LAST
     return total;
+}
+
+/* The sums of x - mean and of its square: what is left of the first corrects the mean. */
+static void row_deviations(double *plain, double *squares, const float *x, float mean,
+                           ptrdiff_t D) {
+    double total = 0, products = 0;
+    vec m = splat(mean), none = {0};
+    float of_mean[LANES];
+    store(of_mean, m);
+    for (ptrdiff_t first = 0; first < D; first += BLOCK) {
+        ptrdiff_t end = first + BLOCK < D ? first + BLOCK : D, i = first;
+        vec a0 = {0}, a1 = {0}, b0 = {0}, b1 = {0};
+        for (; i + 2 * LANES <= end; i += 2 * LANES) {
+            vec d0 = load(x + i) - m, d1 = load(x + i + LANES) - m;
+            a0 += d0, b0 += d0 * d0;
+            a1 += d1, b1 += d1 * d1;
+        }
+        for (; i < end; i += LANES) {
+            vec d = load_some(x + i, end - i) - load_some(of_mean, end - i);
+            a0 += d, b0 += d * d;
+        }
+        total += sum_of(a0, a1, none, none);
+        products += sum_of(b0, b1, none, none);
+    }
+    *plain = total, *squares = products;
 }
 
 /* The sums of g and of g (x - mean), in one reading; g is dy w, or dy where w is NULL. */
@@ -139,7 +164,8 @@ static ALWAYS_INLINE void block_sums(double *first, double *second, const float 
                                      ptrdiff_t width) {
     float a[COLUMNS], b[COLUMNS];
     ptrdiff_t c = 0;
-#define SUMS(c, V, n) strip_sums(a + (c), b + (c), dy ? dy + (c) : NULL, x + (c), pivot + (c), rows, pitch, V, n)
+#define SUMS(c, V, n)                                                                      \
+    strip_sums(a + (c), b + (c), dy ? dy + (c) : NULL, x + (c), pivot + (c), rows, pitch, V, n)
     for (; c + STRIP * LANES <= width; c += STRIP * LANES) SUMS(c, STRIP, LANES);
     for (; c + LANES <= width; c += LANES) SUMS(c, 1, LANES);
     if (c < width && width >= LANES) SUMS(width - LANES, 1, LANES); /* some of them once more */

@@ -9,8 +9,8 @@ Loops: `last`: rows of all channels, down which each column is summed. Where C <
     Otherwise: groups, which threads share, and the planes of each, a whole group's if R = 1.
 Tile: 32 rows by at most 512 columns, whose running sums are in registers; one group.
 Why: memory is read in its order, and few times. Columns are read once for their statistics, as sums
-    over x - pivot, where the pivot is the mean of a few pixels: near enough to the mean that nothing
-    cancels. A group of planes is read twice, which is exact, for it stays in the cache.
+    over x - pivot, where the pivot is the mean of a few pixels, so near to the mean that nothing
+    cancels. A group of planes stays in the cache, so that it may be read twice.
 """
 
 from cython.parallel cimport prange
@@ -21,7 +21,8 @@ cdef extern from "norm.h" nogil:
     enum:
         COLUMNS
     double row_sum(const float *x, Py_ssize_t D)
-    double row_squares(const float *x, float mean, Py_ssize_t D)
+    void row_deviations(
+        double *plain, double *squares, const float *x, float mean, Py_ssize_t D)
     void plane_grad_sums(
         double *plain, double *with_x, const float *dy, const float *x, float mean, Py_ssize_t D)
     void column_sums(
@@ -134,7 +135,7 @@ cdef void image_affine(
     float *y, const float *x, const float *scale, const float *shift, Py_ssize_t M, Py_ssize_t C,
     int threads,
 ) noexcept nogil:
-    """y = x·scale + shift, from the end, which was read last and may be in the cache."""
+    """y = x·scale + shift of each channel."""
     cdef Py_ssize_t p, row, wide = fold_of(C) * C, rows = (M * C + wide - 1) // wide
     cdef float room[2][NARROW]
     cdef const float *wide_scale = repeat(room[0], scale, C, fold_of(C))
@@ -143,7 +144,7 @@ cdef void image_affine(
         rows, num_threads=threads, schedule="static",
         use_threads_if=threads > 1 and M * C >= WORTH_THREADS,
     ):
-        p = (rows - 1 - row) * wide
+        p = row * wide
         columns_affine(y + p, x + p, wide_scale, wide_shift, min(wide, M * C - p))
 
 
@@ -151,7 +152,7 @@ cdef void image_input_grad(
     float *dx, const float *dy, const float *x, const float *a, const float *k, const float *d,
     Py_ssize_t M, Py_ssize_t C, int threads,
 ) noexcept nogil:
-    """dx = a·dy + k·x + d, from the end too."""
+    """dx = a·dy + k·x + d of each channel."""
     cdef Py_ssize_t p, row, wide = fold_of(C) * C, rows = (M * C + wide - 1) // wide
     cdef float room[3][NARROW]
     cdef const float *wide_a = repeat(room[0], a, C, fold_of(C))
@@ -161,10 +162,38 @@ cdef void image_input_grad(
         rows, num_threads=threads, schedule="static",
         use_threads_if=threads > 1 and M * C >= WORTH_THREADS,
     ):
-        p = (rows - 1 - row) * wide
+        p = row * wide
         columns_input_grad(
             dx + p, dy + p, x + p, wide_a, wide_k, wide_d, min(wide, M * C - p)
         )
+
+
+cdef void spread(
+    float *of_channels, const float *of_groups, Py_ssize_t G, Py_ssize_t K
+) noexcept nogil:
+    """Each group's number for all of its channels."""
+    cdef Py_ssize_t g, k
+    for g in range(G):
+        for k in range(K):
+            of_channels[g * K + k] = of_groups[g]
+
+
+cdef void merge_channels(
+    float *mean, float *var, const float *means, const float *vars, Py_ssize_t G, Py_ssize_t K
+) noexcept nogil:
+    """The statistics of groups: the mean of the variances and the variance of the means."""
+    cdef Py_ssize_t g, c
+    cdef double total, squares
+    for g in range(G):
+        total = 0
+        for c in range(g * K, (g + 1) * K):
+            total = total + means[c]
+        total = total / K
+        squares = 0
+        for c in range(g * K, (g + 1) * K):
+            squares = squares + vars[c] + (means[c] - total) * (means[c] - total)
+        mean[g] = total
+        var[g] = squares / K
 
 
 cdef void norm_image(
@@ -173,26 +202,19 @@ cdef void norm_image(
     int threads,
 ) noexcept nogil:
     """Forward, of one batch channels-last; M counts the pixels of all of its images."""
-    cdef Py_ssize_t g, c, K = C // G
-    cdef double total, squares
-    cdef float r
-    channel_stats(scale, shift, x, M, C, threads)  # mean and variance, until they are known by group
+    cdef Py_ssize_t g, c
+    if G == C:
+        channel_stats(mean, var, x, M, C, threads)
+    else:
+        channel_stats(scale, shift, x, M, C, threads)
+        merge_channels(mean, var, scale, shift, G, C // G)
     for g in range(G):
-        total = 0
-        for c in range(g * K, (g + 1) * K):
-            total = total + scale[c]
-        total = total / K
-        squares = 0
-        for c in range(g * K, (g + 1) * K):
-            squares = squares + shift[c] + (scale[c] - total) * (scale[c] - total)
-        squares = squares / K
-        r = 1 / sqrt(squares + eps)
-        mean[g] = total
-        var[g] = squares
-        invstd[g] = r
-        for c in range(g * K, (g + 1) * K):
-            scale[c] = r * w[c]
-            shift[c] = b[c] - mean[g] * scale[c]
+        invstd[g] = 1 / sqrt(var[g] + eps)
+    spread(scale, invstd, G, C // G)
+    spread(shift, mean, G, C // G)
+    for c in range(C):
+        scale[c] *= w[c]
+        shift[c] = b[c] - shift[c] * scale[c]
     image_affine(y, x, scale, shift, M, C, threads)
 
 
@@ -203,7 +225,8 @@ cdef void norm_image_backward(
 ) noexcept nogil:
     """Backward, of one batch channels-last."""
     cdef Py_ssize_t start, width, g, c, K = C // G, fold = fold_of(C), wide = fold * C
-    cdef double total, total_x
+    cdef double total, total_x, n = K * M, r
+    cdef float slope, level
     cdef double first[COLUMNS]
     cdef double second[COLUMNS]
     cdef float *a = room
@@ -211,16 +234,16 @@ cdef void norm_image_backward(
     cdef float *d = room + 2 * C
     cdef float repeated[NARROW]
     cdef const float *pivot
-    for c in range(C):
-        a[c] = mean[c // K]
-    pivot = repeat(repeated, a, C, fold)
+    spread(a, invstd, G, K)
+    spread(k, mean, G, K)
+    pivot = repeat(repeated, k, C, fold)
     start = 0
     while start < wide:
         width = min(COLUMNS, wide - start)
         channel_sums(first, second, dy, x, pivot, M, C, start, width, threads)
         for c in range(min(C, width)):
             db[start + c] = first[c]
-            dw[start + c] = second[c] * invstd[(start + c) // K]
+            dw[start + c] = second[c] * a[start + c]
         start = start + COLUMNS
     for g in range(G):
         total = 0
@@ -228,10 +251,13 @@ cdef void norm_image_backward(
         for c in range(g * K, (g + 1) * K):
             total = total + w[c] * db[c]
             total_x = total_x + w[c] * dw[c]
+        r = invstd[g]
+        slope = -r * r * (total_x / n)
+        level = -r * (total / n) - slope * mean[g]
         for c in range(g * K, (g + 1) * K):
-            a[c] = invstd[g] * w[c]
-            k[c] = -invstd[g] * invstd[g] * (total_x / (K * M))
-            d[c] = -invstd[g] * (total / (K * M)) - k[c] * mean[g] if training else 0
+            a[c] = r * w[c]
+            k[c] = slope
+            d[c] = level if training else 0
     if training:
         image_input_grad(dx, dy, x, a, k, d, M, C, threads)
     else:
@@ -247,14 +273,21 @@ cdef void norm_group(
 ) noexcept nogil:
     """Forward, of the K·M numbers in each of R images that are one group, `pitch` apart."""
     cdef Py_ssize_t i, k
-    cdef double total = 0, squares = 0, n = R * K * M
+    cdef double plain, square, total = 0, squares = 0, n = R * K * M
     cdef float m, r
     for i in range(R):
         total = total + row_sum(x + i * pitch, K * M)
     m = total / n
+    total = 0
     for i in range(R):
-        squares = squares + row_squares(x + i * pitch, m, K * M)
-    squares = max(squares / n - (total / n - m) * (total / n - m), 0.0)
+        row_deviations(&plain, &square, x + i * pitch, m, K * M)
+        total = total + plain
+        squares = squares + square
+    total = total / n  # what the first sum and rounding left
+    squares = squares / n - total * total
+    squares = 0 if squares < 0 else squares
+    if isfinite(m):
+        m = m + total
     r = 1 / sqrt(squares + eps)
     mean[0] = m
     var[0] = squares

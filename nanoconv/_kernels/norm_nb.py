@@ -243,12 +243,17 @@ def norm_group(y, x, w, b, eps):
         for k in range(K):
             total += deviations(x[i, k], F32(0))[0]
     mean = F32(total / n)
+    total = 0.0
     for i in range(R):
         for k in range(K):
-            squares += deviations(x[i, k], mean)[1]
-    off = total / n - mean  # what rounding it left
+            plain, square = deviations(x[i, k], mean)
+            total += plain
+            squares += square
+    off = total / n  # what the first sum and rounding left
     var = squares / n - off * off
     var = 0.0 if var < 0 else var
+    if np.isfinite(mean):
+        mean = F32(mean + off)
     invstd = F32(1 / np.sqrt(var + eps))
     for i in range(R):
         for k in range(K):

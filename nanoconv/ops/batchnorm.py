@@ -155,9 +155,7 @@ def of_channels(x: Array) -> tuple[int, ...]:
     return (0, *range(2, x.ndim))
 
 
-def channel_norm(
-    x: Array, w: Array, b: Array, eps: float
-) -> tuple[Array, Array, Array, Array]:
+def channel_norm(x: Array, w: Array, b: Array, eps: float) -> tuple[Array, Array, Array, Array]:
     """y, and μ, σ² and r (C,)."""
     mean = x.mean(of_channels(x))
     y = x - per_channel(mean, x)

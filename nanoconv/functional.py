@@ -40,10 +40,11 @@ from .ops.dropout import (
 )
 from .ops.focal_loss import sigmoid_focal_loss
 from .ops.glu import glu
-from .ops.groupnorm import group_norm, instance_norm, layer_norm, rms_norm
+from .ops.groupnorm import group_norm, instance_norm
 from .ops.im2col import col2im, im2col
 from .ops.indexing import one_hot
 from .ops.interpolate import interpolate
+from .ops.layernorm import layer_norm, rms_norm
 from .ops.learnable_pool2d import learnable_pool2d
 from .ops.linear import linear
 from .ops.local_response_norm import local_response_norm

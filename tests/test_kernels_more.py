@@ -39,7 +39,10 @@ def body(family, language, name):
         for array in inputs:
             if isinstance(array, np.ndarray):
                 array.flags.writeable = False
-        getattr(module, name)(*outputs, *inputs, sizes, *([threads] if language == "cy" else []))
+        more = [threads] if language == "cy" else []
+        if scratch := getattr(module, f"{name}_scratch", None):
+            inputs += (np.full(scratch(sizes, *more), np.nan, np.float32),)
+        getattr(module, name)(*outputs, *inputs, sizes, *more)
         for block in blocks:
             fence = np.concatenate([block[:FENCE], block[-FENCE:]])
             np.testing.assert_array_equal(fence, np.full_like(fence, block[0]))
@@ -110,27 +113,39 @@ def test_gradient_at_kinks_is_pytorchs(name, language):
 # --------------------------------------------------------------------------- norm
 
 
-def channel_stats(language, x):
+def norm(language, x, G, last, R=1):
+    """y and the statistics (A, G) of x (A·R, C, M); the kernel sees (A·R, M, C) if `last`."""
+    (N, C, M), run = x.shape, body("norm", language, "norm_f32")
+    images = x.transpose(0, 2, 1).copy() if last else x.copy()
+    w, b = np.ones(C, np.float32), np.zeros(C, np.float32)
+    sizes = (N // R, R, C, M, G, int(last))
+    outputs = [images.shape, *[(N // R, G)] * 3]
+    y, *statistics = run(outputs, images, w, b, 0.0, sizes=sizes)
+    return y.transpose(0, 2, 1) if last else y, *statistics
+
+
+def channel_stats(language, x, last=True):
     """Mean and variance of the columns of a matrix: one image."""
-    (M, C), run = x.shape, body("norm", language, "channel_stats_f32")
-    mean, var = run([(1, C), (1, C)], x[None], sizes=(1, M, C))
+    _, mean, var, _ = norm(language, x.T[None], x.shape[1], last)
     return mean[0], var[0]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("C", [1, 3, 16, 63, 64, 100, 128, 513])
 @pytest.mark.parametrize("M", [1, 2, 31, 33, 129, 600])
-def test_statistics_far_from_zero(M, C, language):
+@pytest.mark.parametrize("last", [True, False])
+def test_statistics_far_from_zero(M, C, last, language):
     """|mean| is 10⁵ standard deviations: E[x²] − E[x]² would have no correct digit."""
     x = np.arange(1, C + 1, dtype=np.float32) * (1 + np.float32(1e-5) * normal(M, C))
     exact = x.astype(np.float64)
-    mean, var = channel_stats(language, x)
+    mean, var = channel_stats(language, x, last)
     assert (np.abs(mean - exact.mean(0)) <= 2 * EPS * np.abs(exact.mean(0))).all()
     assert (np.abs(var - exact.var(0)) <= 2 * M * EPS * exact.var(0)).all()
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_statistics_of_columns_that_are_odd(language):
+@pytest.mark.parametrize("last", [True, False])
+def test_statistics_of_channels_that_are_odd(language, last):
     """A constant, an outlier in the first row, and infinities, which stay in their own column."""
     x = normal(100, 6)
     alone = x.copy()
@@ -138,27 +153,51 @@ def test_statistics_of_columns_that_are_odd(language):
     x[0, 1] = 1e6
     x[7, 2], x[8, 3], x[9, 4] = np.inf, -np.inf, np.nan
     with np.errstate(invalid="ignore"):
-        mean, var = channel_stats(language, x)
+        mean, var = channel_stats(language, x, last)
     assert mean[0] == x[0, 0]
     assert var[0] == 0
     exact = x[:, 1].astype(np.float64).var()
     assert abs(var[1] - exact) <= 2 * len(x) * EPS * exact
     np.testing.assert_array_equal(mean[2:5], [np.inf, -np.inf, np.nan])
     assert np.isnan(var[2:5]).all()
-    mean_alone, var_alone = channel_stats(language, alone)
+    mean_alone, var_alone = channel_stats(language, alone, last)
     assert (mean[5], var[5]) == (mean_alone[5], var_alone[5])
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_statistics_of_nothing(language):
-    x = np.empty((1, 0, 3), np.float32)
-    mean, var = channel_stats(language, x[0])
-    assert np.isnan(mean).all()
-    assert np.isnan(var).all()
-    of_c = np.ones((1, 3), np.float32)
-    run = body("norm", language, "channel_grad_sums_f32")
-    for total in run([(1, 3), (1, 3)], x, x, of_c, of_c, sizes=(1, 0, 3)):
+def test_a_norm_of_nothing(language):
+    for last in (False, True):
+        for statistic in norm(language, np.empty((1, 3, 0), np.float32), 3, last)[1:]:
+            np.testing.assert_array_equal(statistic, 0)
+    x, of_c = np.empty((1, 0, 3), np.float32), np.ones((1, 3), np.float32)
+    run = body("norm", language, "norm_backward_f32")
+    sizes = (1, 1, 3, 0, 3, 1, 1)
+    for total in run([x.shape, (3,), (3,)], x, x, of_c, of_c, of_c[0], sizes=sizes)[1:]:
         np.testing.assert_array_equal(total, 0)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("shape", [(4, 6, 1), (4, 6, 37), (2, 130, 25), (1, 514, 70), (6, 2, 600)])
+@pytest.mark.parametrize(("R", "K"), [(1, 1), (1, 2), (2, 1)])
+def test_both_formats_have_one_norm(shape, R, K, language):
+    """Runs shorter and longer than a vector, a block, a tile of columns; both directions."""
+    (N, C, M), A, G = shape, shape[0] // R or 1, shape[1] // K
+    R = N // A
+    x, dy, w = 3 + normal(*shape), normal(*shape, seed=1), normal(C, seed=2)
+    results = []
+    for last in (False, True):
+        y, mean, var, invstd = norm(language, x, G, last, R)
+        images = [a.transpose(0, 2, 1).copy() if last else a.copy() for a in (dy, x)]
+        sizes = (A, R, C, M, G, int(last), 1)
+        run = body("norm", language, "norm_backward_f32")
+        outputs = [images[0].shape, (C,), (C,)]
+        if R * K * M < 3:  # of one or two numbers x̂ is ±1 or nothing
+            continue
+        dx, dw, db = run(outputs, *images, mean, invstd, w, sizes=sizes)
+        results.append((y, mean, var, dx.transpose(0, 2, 1) if last else dx, dw, db))
+    for planes, columns in zip(*results, strict=True) if results else ():
+        size = np.abs(planes).max() + np.sqrt(N * M)
+        assert np.abs(planes - columns).max() <= 40 * EPS * size
 
 
 # --------------------------------------------------------------------------- pooling
@@ -247,13 +286,24 @@ def test_shuffle_and_back(G, K, language):
 # --------------------------------------------------------------------------- threads
 
 
+def norms_of(x, last):
+    """The kernels of norms with these images: batch norm, and one group per channel of each."""
+    N, C, M = (x.shape[0], *x.shape[:0:-1]) if last else x.shape
+    w = normal(C)
+    yield "channel_affine_f32", [x.shape], [x, w, w], (N, C, M, last)
+    for A, G in ((1, C), (N, C)):
+        of_group, sizes = normal(A, G), (A, N // A, C, M, G, last)
+        kind = "batch" if A == 1 else "group"
+        shapes = [x.shape, *[of_group.shape] * 3]
+        yield f"norm_f32 {kind}", shapes, [x, w, w, 1e-5], sizes
+        inputs = [x, x, of_group, of_group, w]
+        yield f"norm_backward_f32 {kind}", [x.shape, (C,), (C,)], inputs, (*sizes, 1)
+
+
 def large(name):
     """Shapes of the outputs, inputs and sizes of a run worth threads; C is no whole tile."""
     x, dy = normal(2, 40, 40, 37), normal(2, 20, 20, 37, seed=1)
     matrix, C = x.reshape(-1, 37), 37
-    one, images = (1, *matrix.shape), (8, 400, C)
-    of_c = [normal(1, C, seed=k) for k in range(3)]
-    of_nc = [normal(8, C, seed=k) for k in range(3)]
     pool = (2, C, 40, 40, 20, 20, 3, 3, 2, 2, 1, 1, 1, 1)
     index = np.random.default_rng(2).integers(0, 1600, dy.shape)
     index = np.minimum(index, np.arange(20).reshape(1, 20, 1, 1) * 80 + 39)  # rows that i reaches
@@ -269,17 +319,14 @@ def large(name):
         "max_unpool_backward_f32": ([dy.shape], [x, index], (2, C, 20, 20, 40, 40)),
         "window_mean_f32": ([dy.shape], [x, rows, rows, scale], mean),
         "window_mean_backward_f32": ([x.shape], [dy, rows, rows, scale], mean),
-        "channel_stats_f32": ([(1, C), (1, C)], [matrix.reshape(one)], one),
-        "channel_stats_f32 wide": ([(1, 1100), (1, 1100)], [wide[None]], (1, *wide.shape)),
-        "channel_stats_f32 images": ([(8, C), (8, C)], [matrix.reshape(images)], images),
         **{
-            f"{name} {which}".strip(): (shapes, [matrix.reshape(s) for s in arrays] + vectors, of)
-            for which, of, of_each in (("", one, of_c), ("images", images, of_nc))
-            for name, shapes, arrays, vectors in (
-                ("channel_grad_sums_f32", [of_each[0].shape] * 2, [of, of], of_each[:2]),
-                ("channel_affine_f32", [of], [of], of_each[:2]),
-                ("channel_input_grad_f32", [of], [of, of], of_each),
+            f"{name} {which}": (shapes, inputs, sizes)
+            for which, images, last in (
+                ("planes", matrix.reshape(8, C, 400), 0),
+                ("columns", matrix.reshape(8, 400, C), 1),
+                ("wide columns", wide.reshape(2, 100, 1100), 1),
             )
+            for name, shapes, inputs, sizes in norms_of(images, last)
         },
         "silu_f32": ([(x.size,)], [x.reshape(-1)], (x.size,)),
         "silu_backward_f32": ([(x.size,)], [x.reshape(-1), x.reshape(-1)], (x.size,)),
@@ -297,15 +344,21 @@ def large(name):
         ("pool", "max_unpool_backward_f32"),
         ("pool", "window_mean_f32"),
         ("pool", "window_mean_backward_f32"),
-        ("norm", "channel_stats_f32"),
-        ("norm", "channel_stats_f32 wide"),
-        ("norm", "channel_stats_f32 images"),
-        ("norm", "channel_grad_sums_f32"),
-        ("norm", "channel_grad_sums_f32 images"),
-        ("norm", "channel_affine_f32"),
-        ("norm", "channel_affine_f32 images"),
-        ("norm", "channel_input_grad_f32"),
-        ("norm", "channel_input_grad_f32 images"),
+        ("norm", "norm_f32 batch planes"),
+        ("norm", "norm_f32 batch columns"),
+        ("norm", "norm_f32 batch wide columns"),
+        ("norm", "norm_f32 group planes"),
+        ("norm", "norm_f32 group columns"),
+        ("norm", "norm_f32 group wide columns"),
+        ("norm", "norm_backward_f32 batch planes"),
+        ("norm", "norm_backward_f32 batch columns"),
+        ("norm", "norm_backward_f32 batch wide columns"),
+        ("norm", "norm_backward_f32 group planes"),
+        ("norm", "norm_backward_f32 group columns"),
+        ("norm", "norm_backward_f32 group wide columns"),
+        ("norm", "channel_affine_f32 planes"),
+        ("norm", "channel_affine_f32 columns"),
+        ("norm", "channel_affine_f32 wide columns"),
         ("activation", "silu_f32"),
         ("activation", "silu_backward_f32"),
         ("shuffle", "channel_shuffle_f32"),
@@ -316,7 +369,9 @@ def test_any_number_of_threads_gives_the_same_bits(family, name):
     run = body(family, "cy", name.split()[0])
     one = run(shapes, *inputs, sizes=sizes, threads=1)
     for threads in (2, 3, 7):
-        np.testing.assert_array_equal(run(shapes, *inputs, sizes=sizes, threads=threads), one)
+        again = run(shapes, *inputs, sizes=sizes, threads=threads)
+        for first, second in zip(one, again, strict=True):  # outputs, or images of the only one
+            np.testing.assert_array_equal(first, second)
 
 
 # --------------------------------------------------------------------------- memory formats

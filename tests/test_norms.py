@@ -9,11 +9,12 @@ import pytest
 from harness import installed_rungs, threads, torch
 
 import nanoconv as nc
-from nanoconv.ops import batchnorm, groupnorm, local_response_norm
+from nanoconv.ops import groupnorm, layernorm, local_response_norm
 
 F, TF = nc.functional, torch.nn.functional
 EPS = float(np.finfo(np.float32).eps)
-RUNGS = installed_rungs(groupnorm.ROWS)
+RUNGS = installed_rungs(layernorm.ROWS)
+GROUP_RUNGS = installed_rungs(groupnorm.FORWARD)
 
 
 def normal(*shape, seed=0):
@@ -23,7 +24,7 @@ def normal(*shape, seed=0):
 # --------------------------------------------------------------------------- statistics
 
 
-@pytest.mark.parametrize("rung", RUNGS)
+@pytest.mark.parametrize("rung", GROUP_RUNGS)
 @pytest.mark.parametrize("shape", [(1, 5, 4), (3, 5, 7), (2, 5, 3, 4)])
 def test_running_statistics_of_instances(rung, shape):
     """After some batches they are PyTorch's, unbiased by image, in the same arrays."""
@@ -54,7 +55,7 @@ def test_rows_far_from_zero(rung, D):
     exact = x.astype(np.float64)
     w, b = np.ones(D, np.float32), np.zeros(D, np.float32)
     with nc.use(rung):
-        _, mean, invstd = groupnorm.ROWS(x, w, b, 1e-5, True)
+        _, mean, invstd = layernorm.ROWS(x, w, b, 1e-5, True)
     assert (np.abs(mean - exact.mean(1)) <= 2 * D * EPS * np.abs(exact.mean(1))).all()
     delta = 2 * np.sqrt(D) * EPS * np.abs(exact).max()
     var = 1 / invstd.astype(np.float64) ** 2 - 1e-5
@@ -62,23 +63,66 @@ def test_rows_far_from_zero(rung, D):
     assert (np.abs(var - exact.var(1)) <= allowed).all()
 
 
+@pytest.mark.parametrize("rung", GROUP_RUNGS)
+@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize(("G", "M"), [(1, 9), (2, 20), (6, 700)])
+def test_groups_far_from_zero(rung, last, G, M):
+    """As above, in either memory format."""
+    x = 1000 + np.float32(0.1) * normal(2, 6, M)
+    exact = x.astype(np.float64).reshape(2, G, -1)
+    if last:
+        x = x.transpose(0, 2, 1).copy().transpose(0, 2, 1)
+    w, b = np.ones(6, np.float32), np.zeros(6, np.float32)
+    with nc.use(rung):
+        _, mean, var, invstd = groupnorm.FORWARD(x, w, b, 1e-5, G)
+    D = exact.shape[2]
+    delta = 2 * np.sqrt(D) * EPS * np.abs(exact).max()
+    assert (np.abs(mean - exact.mean(2)) <= delta).all()
+    assert (np.abs(var - exact.var(2)) <= delta**2 + 4 * (D + 2) * EPS * exact.var(2)).all()
+    np.testing.assert_allclose(invstd, 1 / np.sqrt(var.astype(np.float64) + 1e-5), rtol=4 * EPS)
+
+
 @pytest.mark.parametrize("rung", RUNGS)
-def test_infinite_and_missing_numbers_stay_in_their_row_or_group(rung):
+def test_infinite_and_missing_numbers_stay_in_their_row(rung):
     x = normal(4, 37)
     x[0, 3], x[1, 36], x[2, 0] = np.inf, -np.inf, np.nan
     with nc.use(rung):
         y = F.layer_norm(nc.tensor(x), [37]).numpy()
-        z = F.group_norm(nc.tensor(np.repeat(x, 2, 1)[:, :, None]), 2).numpy()
     expected = TF.layer_norm(torch.tensor(x), [37]).numpy()
     np.testing.assert_array_equal(np.isnan(y), np.isnan(expected))
-    expected = TF.group_norm(torch.tensor(np.repeat(x, 2, 1)[:, :, None]), 2).numpy()
-    np.testing.assert_array_equal(np.isnan(z), np.isnan(expected))
+
+
+@pytest.mark.parametrize("rung", GROUP_RUNGS)
+@pytest.mark.parametrize("pixels", [1, 2, 17])
+def test_infinite_and_missing_numbers_stay_in_their_group(rung, pixels):
+    x = normal(4, 6, 37 * pixels)
+    x[0, 3, 5], x[1, 5, 36], x[2, 0, 0] = np.inf, -np.inf, np.nan
+    for y in (x, x.transpose(0, 2, 1).copy().transpose(0, 2, 1)):
+        with nc.use(rung):
+            y = F.group_norm(nc.from_numpy(y), 2).numpy()
+        expected = TF.group_norm(torch.tensor(x), 2).numpy()
+        np.testing.assert_array_equal(np.isnan(y), np.isnan(expected))
+
+
+@pytest.mark.parametrize("rung", GROUP_RUNGS)
+@pytest.mark.parametrize("shape", [(2, 6, 4, 4), (2, 6, 3, 3)])
+def test_images_come_out_in_the_format_they_came_in(rung, shape):
+    """Large planes as they are; small ones are copied into rows, which are quicker."""
+    x, w = nc.tensor(normal(*shape)), np.ones(6, np.float32)
+    with nc.use(rung):
+        for function in (lambda x: F.group_norm(x, 3), lambda x: F.instance_norm(x)):
+            y = function(x.contiguous(memory_format=nc.channels_last))
+            np.testing.assert_allclose(y.numpy(), function(x).numpy(), rtol=0, atol=64 * EPS)
+            assert y.is_contiguous(memory_format=nc.channels_last) or not rung.endswith("fused")
+        y, *statistics = groupnorm.FORWARD(x.numpy(), w, w, 1e-5, 3)
+    assert y.flags.c_contiguous or (shape[2] == 3 and rung.endswith("fused"))
+    assert [s.shape for s in statistics] == [(2, 3)] * 3
 
 
 # --------------------------------------------------------------------------- nothing, too little
 
 
-@pytest.mark.parametrize("rung", RUNGS)
+@pytest.mark.parametrize("rung", dict.fromkeys((*RUNGS, *GROUP_RUNGS)))
 @pytest.mark.parametrize("shape", [(0, 4, 3), (2, 4, 0), (0, 4), (0, 4, 2, 2)])
 def test_nothing_is_normalised_to_nothing(rung, shape):
     for function in (
@@ -138,6 +182,13 @@ def test_windows_wider_than_all_channels(rung, beta):
         lambda x: F.group_norm(x, 8),
         lambda x: F.group_norm(x[:1], 8),
         lambda x: F.instance_norm(x),
+        lambda x: F.group_norm(x.contiguous(memory_format=nc.channels_last), 8),
+        lambda x: F.group_norm(x[:1].contiguous(memory_format=nc.channels_last), 8),
+        lambda x: F.batch_norm(x, None, None, training=True),
+        lambda x: F.batch_norm(
+            x.contiguous(memory_format=nc.channels_last), None, None, None, None, True
+        ),
+        lambda x: F.batch_norm(x, nc.zeros(64), nc.ones(64)),
         lambda x: F.layer_norm(x, x.shape[-1:], nc.ones(40, requires_grad=True)),
         lambda x: F.layer_norm(x, x.shape[1:]),
         lambda x: F.local_response_norm(x, 5),
@@ -321,9 +372,3 @@ def test_clear_errors(call, message):
 def test_wrong_types(call, message):
     with pytest.raises(TypeError, match=message):
         call()
-
-
-def test_group_norm_takes_the_ladders_of_batch_norm():
-    with nc.use("numpy"):
-        mean, var = batchnorm.STATS(normal(2, 3, 4), True)
-    assert mean.shape == var.shape == (2, 3)

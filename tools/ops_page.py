@@ -35,7 +35,7 @@ GROUPS = {
         "spatial_pyramid_pool2d", "max_unpool2d",
     ),
     "Normalisation": (
-        "batchnorm", "groupnorm", "local_response_norm", "weight_standardization",
+        "batchnorm", "groupnorm", "layernorm", "local_response_norm", "weight_standardization",
     ),
     "Activations": ("activations", "smooth_activations", "prelu", "glu", "softmax"),
     "Regularisation": ("dropout",),

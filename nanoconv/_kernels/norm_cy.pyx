@@ -1,27 +1,52 @@
-"""Statistics, gradient sums and affine maps by image and channel: what batch, group and instance
-norm do with their pixels.
+"""Batch, group and instance norm, a whole direction in one call; and the map of evaluation.
 
-Layout: x is (N, M, C): N images of M pixels of C channels, C-contiguous. Batch norm, which makes no
-    difference between images, takes all pixels for one. Where C < 128, `fold` pixels that lie side
-    by side are taken as one wide row of fold·C columns; its sums are merged at the end.
-Loops: images, rows, columns. Threads share the images if there are enough. Otherwise, image by
-    image, they share the rows of maps, and of sums the columns, in whole cache lines; each column
-    is summed in one order, whoever does it.
-Tile: 32 rows by at most 512 columns, whose running sums stay in the L1 cache.
-Why: each array is read once, in the order of memory, and the inner loop is long for narrow layers
-    too. Within 32 rows sums are in float32, as fast as can be; from there on they are in float64.
+Layout: x is (A·R, C, M), or (A·R, M, C) if `last`, C-contiguous: A batches that are normalised
+    apart, of R images of M pixels of C channels in G groups. Batch norm is A = 1, G = C; group norm
+    is R = 1. The images are read and written in the format they come in, and never copied.
+Loops: `last`: rows of all channels, down which each column is summed. Where C < 128, `fold` pixels
+    that lie side by side are one wide row, and its sums are merged at the end. Threads share the
+    batches, or else the columns of sums, in whole cache lines, and the rows of maps.
+    Otherwise: groups, which threads share, and the planes of each, a whole group's if R = 1.
+Tile: 32 rows by at most 512 columns, whose running sums are in registers; one group.
+Why: memory is read in its order, and few times. Columns are read once for their statistics, as sums
+    over x - pivot, where the pivot is the mean of a few pixels, so near to the mean that nothing
+    cancels. A group of planes stays in the cache, so that it may be read twice.
 """
 
 from cython.parallel cimport prange
-from libc.math cimport NAN
+from libc.math cimport isfinite, sqrt
 from libc.string cimport memset
 
+cdef extern from "norm.h" nogil:
+    enum:
+        COLUMNS
+    double row_sum(const float *x, Py_ssize_t D)
+    void row_deviations(
+        double *plain, double *squares, const float *x, float mean, Py_ssize_t D)
+    void plane_grad_sums(
+        double *plain, double *with_x, const float *dy, const float *x, float mean, Py_ssize_t D)
+    void column_sums(
+        double *first, double *second, const float *dy, const float *x, const float *pivot,
+        Py_ssize_t rows, Py_ssize_t pitch, Py_ssize_t width, Py_ssize_t longer)
+    void columns_affine(
+        float *y, const float *x, const float *scale, const float *shift, Py_ssize_t n)
+    void columns_input_grad(
+        float *dx, const float *dy, const float *x, const float *a, const float *k, const float *d,
+        Py_ssize_t n)
+    void plane_affine(
+        float *y, const float *x, float mean, float scale, float shift, Py_ssize_t n)
+    void plane_input_grad(
+        float *dx, const float *dy, const float *x, float mean, float a, float k, float d,
+        Py_ssize_t n)
+
 cdef enum:
-    ROWS = 32
-    COLUMNS = 512
     NARROW = 128
+    PIVOT = 8  # wide rows whose mean is the pivot
     LINE = 16  # floats of a cache line
     WORTH_THREADS = 1 << 16  # elements
+
+
+# ------------------------------------------------------------------------------- columns
 
 
 cdef inline Py_ssize_t fold_of(Py_ssize_t C) noexcept nogil:
@@ -47,319 +72,388 @@ cdef inline const float *repeat(
     return room
 
 
-# ------------------------------------------------------------------------------- statistics
-
-
-cdef void merge_rows(
-    double *mean, double *m2, const float *x, Py_ssize_t n, Py_ssize_t m, Py_ssize_t pitch,
-    Py_ssize_t width,
+cdef void channel_sums(
+    double *first, double *second, const float *dy, const float *x, const float *pivot,
+    Py_ssize_t M, Py_ssize_t C, Py_ssize_t start, Py_ssize_t width, int threads,
 ) noexcept nogil:
-    """Merge m rows into the mean and the m2 = Σ (x - mean)² of n rows (Chan, Golub, LeVeque 1983).
-
-    What is summed is d = x - pivot. The pivot is the mean so far, at first that of these m rows, so
-    the d are small and nothing cancels, however far from 0 the mean is:
-        Δ = pivot + Σd/m - mean      mean += Δ·m/(n+m)      m2 += Σd² - (Σd)²/m + Δ²·n·m/(n+m)
-    """
-    cdef Py_ssize_t r, c
-    cdef float pivot[COLUMNS]
-    cdef float total[COLUMNS]
-    cdef float squares[COLUMNS]
-    cdef float d
-    cdef double delta, weight = m / <double>(n + m)
-    if n == 0:
-        memset(pivot, 0, width * sizeof(float))
-        for r in range(m):
-            for c in range(width):
-                pivot[c] += x[r * pitch + c]
-        for c in range(width):
-            mean[c] = pivot[c] / m
-            m2[c] = 0
-    for c in range(width):
-        pivot[c] = mean[c]
-    memset(total, 0, width * sizeof(float))
-    memset(squares, 0, width * sizeof(float))
-    for r in range(m):
-        for c in range(width):
-            d = x[r * pitch + c] - pivot[c]
-            total[c] += d
-            squares[c] += d * d
-    for c in range(width):
-        delta = pivot[c] - mean[c] + total[c] / <double>m
-        mean[c] += delta * weight
-        m2[c] += squares[c] - total[c] * <double>total[c] / m + delta * delta * (n * weight)
+    """What `column_sums` says, of the channels from `start` on that lie in `width` columns."""
+    cdef Py_ssize_t parts, part, a, b, c, k
+    cdef Py_ssize_t fold = fold_of(C), rows = M // fold, longer = M % fold * C
+    parts = min(threads, (width + LINE - 1) // LINE)
+    for part in prange(
+        parts, num_threads=threads, schedule="static",
+        use_threads_if=parts > 1 and M * width >= WORTH_THREADS,
+    ):
+        a = cut(width, part, parts)
+        b = cut(width, part + 1, parts)
+        column_sums(
+            first + a, second + a, dy + start + a if dy != NULL else NULL, x + start + a,
+            pivot + start + a, rows, fold * C, b - a, longer - a,
+        )
+    for k in range(1, fold):
+        for c in range(C):
+            first[c] += first[k * C + c]
+            second[c] += second[k * C + c]
 
 
-cdef void column_stats(
-    double *mean, double *m2, const float *x, Py_ssize_t rows, Py_ssize_t pitch, Py_ssize_t width,
-    Py_ssize_t longer,
-) noexcept nogil:
-    """mean and m2 of `width` columns, of which the first `longer` have one row more."""
-    cdef Py_ssize_t n = 0
-    while n < rows:
-        merge_rows(mean, m2, &x[n * pitch], n, min(ROWS, rows - n), pitch, width)
-        n = n + ROWS
-    if longer > 0:
-        merge_rows(mean, m2, &x[rows * pitch], rows, 1, pitch, min(width, longer))
+cdef void find_pivot(float *pivot, const float *x, Py_ssize_t M, Py_ssize_t C) noexcept nogil:
+    """The mean of the first few pixels; 0 where one is infinite, as nothing can differ from it."""
+    cdef Py_ssize_t m, c, some = min(M, PIVOT * fold_of(C))
+    memset(pivot, 0, C * sizeof(float))
+    for m in range(some):
+        for c in range(C):
+            pivot[c] += x[m * C + c]
+    for c in range(C):
+        pivot[c] = pivot[c] / some if isfinite(pivot[c]) else 0
 
 
-cdef double plain_mean(const float *x, Py_ssize_t M, Py_ssize_t C) noexcept nogil:
-    """The mean where an x is infinite, and so has no difference from a pivot."""
-    cdef Py_ssize_t m
-    cdef double total = 0
-    for m in range(M):
-        total += x[m * C]
-    return total / M
-
-
-cdef void image_stats(
+cdef void channel_stats(
     float *mean, float *var, const float *x, Py_ssize_t M, Py_ssize_t C, int threads
 ) noexcept nogil:
-    """Mean and variance of each channel of one image."""
-    cdef Py_ssize_t first, width, parts, part, a, b, c, k, n, m
-    cdef Py_ssize_t fold = fold_of(C), rows = M // fold, longer = M % fold * C, wide = fold * C
-    cdef double mean_c, m2_c, delta
-    cdef double means[COLUMNS]
-    cdef double m2s[COLUMNS]
-    first = 0
-    while first < wide:
-        width = min(COLUMNS, wide - first)
-        parts = min(threads, (width + LINE - 1) // LINE)
-        for part in prange(
-            parts, num_threads=threads, schedule="static",
-            use_threads_if=parts > 1 and M * width >= WORTH_THREADS,
-        ):
-            a = cut(width, part, parts)
-            b = cut(width, part + 1, parts)
-            column_stats(&means[a], &m2s[a], x + first + a, rows, wide, b - a, longer - a)
-        for c in range(min(C, width)):
-            n = 0
-            mean_c = 0
-            m2_c = 0
-            for k in range(min(fold, M)):
-                m = rows + (k * C < longer)
-                delta = means[k * C + c] - mean_c
-                mean_c = mean_c + delta * m / (n + m)
-                m2_c = m2_c + m2s[k * C + c] + delta * delta * n * m / (n + m)
-                n = n + m
-            if mean_c != mean_c:
-                mean_c = plain_mean(x + first + c, M, C)
-            mean[first + c] = mean_c
-            var[first + c] = m2_c / M
-        first = first + COLUMNS
-
-
-def channel_stats_f32(
-    float[:, ::1] mean, float[:, ::1] var, const float[:, :, ::1] x, tuple sizes, int threads
-):
-    """mean[n, c] = Σ_m x[n, m, c] / M and var[n, c] = Σ_m (x[n, m, c] - mean)² / M, in one reading.
-    """
-    cdef Py_ssize_t N, M, C, n
-    cdef int outer
-    N, M, C = sizes
-    if N * M * C == 0:
-        mean[...] = NAN
-        var[...] = NAN
-        return
-    outer = threads if N >= threads else 1
-    for n in prange(
-        N, nogil=True, num_threads=outer, schedule="static",
-        use_threads_if=outer > 1 and N * M * C >= WORTH_THREADS,
-    ):
-        image_stats(&mean[n, 0], &var[n, 0], &x[n, 0, 0], M, C, threads // outer)
-
-
-# ------------------------------------------------------------------------------- gradient sums
-
-
-cdef void add_rows(
-    double *sum_dy, double *sum_dy_x, const float *dy, const float *x, const float *mean,
-    Py_ssize_t m, Py_ssize_t pitch, Py_ssize_t width,
-) noexcept nogil:
-    """sum_dy += Σ dy and sum_dy_x += Σ dy·(x - mean) over m rows."""
-    cdef Py_ssize_t r, c, p
-    cdef float total[COLUMNS]
-    cdef float products[COLUMNS]
-    memset(total, 0, width * sizeof(float))
-    memset(products, 0, width * sizeof(float))
-    for r in range(m):
-        for c in range(width):
-            p = r * pitch + c
-            total[c] += dy[p]
-            products[c] += dy[p] * (x[p] - mean[c])
-    for c in range(width):
-        sum_dy[c] += total[c]
-        sum_dy_x[c] += products[c]
-
-
-cdef void column_grad_sums(
-    double *sum_dy, double *sum_dy_x, const float *dy, const float *x, const float *mean,
-    Py_ssize_t rows, Py_ssize_t pitch, Py_ssize_t width, Py_ssize_t longer,
-) noexcept nogil:
-    """Both sums over `width` columns, of which the first `longer` have one row more."""
-    cdef Py_ssize_t n = 0, p = rows * pitch
-    memset(sum_dy, 0, width * sizeof(double))
-    memset(sum_dy_x, 0, width * sizeof(double))
-    while n < rows:
-        add_rows(
-            sum_dy, sum_dy_x, &dy[n * pitch], &x[n * pitch], mean, min(ROWS, rows - n), pitch, width
-        )
-        n = n + ROWS
-    if longer > 0:
-        add_rows(sum_dy, sum_dy_x, &dy[p], &x[p], mean, 1, pitch, min(width, longer))
-
-
-cdef void image_grad_sums(
-    float *sum_dy, float *sum_dy_xhat, const float *dy, const float *x, const float *mean,
-    const float *invstd, Py_ssize_t M, Py_ssize_t C, int threads,
-) noexcept nogil:
-    """Both sums for each channel of one image."""
-    cdef Py_ssize_t first, width, parts, part, a, b, c, k
-    cdef Py_ssize_t fold = fold_of(C), rows = M // fold, longer = M % fold * C, wide = fold * C
-    cdef double total, total_x
-    cdef double totals[COLUMNS]
-    cdef double totals_x[COLUMNS]
+    """Mean and variance of each channel: pivot + Σd/M and Σd²/M - (Σd/M)², d = x - pivot."""
+    cdef Py_ssize_t start, width, c, wide = fold_of(C) * C
+    cdef double d, square
+    cdef double first[COLUMNS]
+    cdef double second[COLUMNS]
     cdef float room[NARROW]
-    cdef const float *means = repeat(room, mean, C, fold)
-    first = 0
-    while first < wide:
-        width = min(COLUMNS, wide - first)
-        parts = min(threads, (width + LINE - 1) // LINE)
-        for part in prange(
-            parts, num_threads=threads, schedule="static",
-            use_threads_if=parts > 1 and M * width >= WORTH_THREADS,
-        ):
-            a = cut(width, part, parts)
-            b = cut(width, part + 1, parts)
-            column_grad_sums(
-                &totals[a], &totals_x[a], dy + first + a, x + first + a, means + first + a, rows,
-                wide, b - a, longer - a,
-            )
+    cdef const float *pivot = mean
+    find_pivot(mean, x, M, C)
+    pivot = repeat(room, mean, C, fold_of(C))
+    start = 0
+    while start < wide:
+        width = min(COLUMNS, wide - start)
+        channel_sums(first, second, NULL, x, pivot, M, C, start, width, threads)
         for c in range(min(C, width)):
-            total = 0
-            total_x = 0
-            for k in range(fold):
-                total = total + totals[k * C + c]
-                total_x = total_x + totals_x[k * C + c]
-            sum_dy[first + c] = total
-            sum_dy_xhat[first + c] = total_x * invstd[first + c]
-        first = first + COLUMNS
-
-
-def channel_grad_sums_f32(
-    float[:, ::1] sum_dy, float[:, ::1] sum_dy_xhat, const float[:, :, ::1] dy,
-    const float[:, :, ::1] x, const float[:, ::1] mean, const float[:, ::1] invstd, tuple sizes,
-    int threads,
-):
-    """sum_dy[n, c] = Σ_m dy and sum_dy_xhat[n, c] = Σ_m dy·x̂, x̂ = (x - mean)·invstd of n, c."""
-    cdef Py_ssize_t N, M, C, n
-    cdef int outer
-    N, M, C = sizes
-    if N * M * C == 0:
-        sum_dy[...] = 0
-        sum_dy_xhat[...] = 0
-        return
-    outer = threads if N >= threads else 1
-    for n in prange(
-        N, nogil=True, num_threads=outer, schedule="static",
-        use_threads_if=outer > 1 and N * M * C >= WORTH_THREADS,
-    ):
-        image_grad_sums(
-            &sum_dy[n, 0], &sum_dy_xhat[n, 0], &dy[n, 0, 0], &x[n, 0, 0], &mean[n, 0],
-            &invstd[n, 0], M, C, threads // outer,
-        )
-
-
-# ------------------------------------------------------------------------------- maps
-
-
-cdef void affine(
-    float *y, const float *x, const float *scale, const float *shift, Py_ssize_t width
-) noexcept nogil:
-    cdef Py_ssize_t c
-    for c in range(width):
-        y[c] = x[c] * scale[c] + shift[c]
+            d = first[c] / M
+            square = second[c] / M - d * d
+            mean[start + c] = mean[start + c] + d
+            var[start + c] = 0 if square < 0 else square
+        start = start + COLUMNS
 
 
 cdef void image_affine(
     float *y, const float *x, const float *scale, const float *shift, Py_ssize_t M, Py_ssize_t C,
     int threads,
 ) noexcept nogil:
-    """The map of one image."""
-    cdef Py_ssize_t p, row, wide = fold_of(C) * C
+    """y = x·scale + shift of each channel."""
+    cdef Py_ssize_t p, row, wide = fold_of(C) * C, rows = (M * C + wide - 1) // wide
     cdef float room[2][NARROW]
     cdef const float *wide_scale = repeat(room[0], scale, C, fold_of(C))
     cdef const float *wide_shift = repeat(room[1], shift, C, fold_of(C))
     for row in prange(
-        (M * C + wide - 1) // wide, num_threads=threads, schedule="static",
+        rows, num_threads=threads, schedule="static",
         use_threads_if=threads > 1 and M * C >= WORTH_THREADS,
     ):
         p = row * wide
-        affine(y + p, x + p, wide_scale, wide_shift, min(wide, M * C - p))
-
-
-def channel_affine_f32(
-    float[:, :, ::1] y, const float[:, :, ::1] x, const float[:, ::1] scale,
-    const float[:, ::1] shift, tuple sizes, int threads,
-):
-    """y[n, m, c] = x[n, m, c]·scale[n, c] + shift[n, c]"""
-    cdef Py_ssize_t N, M, C, n
-    cdef int outer
-    N, M, C = sizes
-    if N * M * C == 0:
-        return
-    outer = threads if N >= threads else 1
-    for n in prange(
-        N, nogil=True, num_threads=outer, schedule="static",
-        use_threads_if=outer > 1 and N * M * C >= WORTH_THREADS,
-    ):
-        image_affine(
-            &y[n, 0, 0], &x[n, 0, 0], &scale[n, 0], &shift[n, 0], M, C, threads // outer
-        )
-
-
-cdef void input_grad(
-    float *dx, const float *dy, const float *x, const float *a, const float *k, const float *d,
-    Py_ssize_t width,
-) noexcept nogil:
-    cdef Py_ssize_t c
-    for c in range(width):
-        dx[c] = a[c] * dy[c] + (k[c] * x[c] + d[c])
+        columns_affine(y + p, x + p, wide_scale, wide_shift, min(wide, M * C - p))
 
 
 cdef void image_input_grad(
     float *dx, const float *dy, const float *x, const float *a, const float *k, const float *d,
     Py_ssize_t M, Py_ssize_t C, int threads,
 ) noexcept nogil:
-    """The gradient of one image."""
-    cdef Py_ssize_t p, row, wide = fold_of(C) * C
+    """dx = a·dy + k·x + d of each channel."""
+    cdef Py_ssize_t p, row, wide = fold_of(C) * C, rows = (M * C + wide - 1) // wide
     cdef float room[3][NARROW]
     cdef const float *wide_a = repeat(room[0], a, C, fold_of(C))
     cdef const float *wide_k = repeat(room[1], k, C, fold_of(C))
     cdef const float *wide_d = repeat(room[2], d, C, fold_of(C))
     for row in prange(
-        (M * C + wide - 1) // wide, num_threads=threads, schedule="static",
+        rows, num_threads=threads, schedule="static",
         use_threads_if=threads > 1 and M * C >= WORTH_THREADS,
     ):
         p = row * wide
-        input_grad(dx + p, dy + p, x + p, wide_a, wide_k, wide_d, min(wide, M * C - p))
+        columns_input_grad(
+            dx + p, dy + p, x + p, wide_a, wide_k, wide_d, min(wide, M * C - p)
+        )
 
 
-def channel_input_grad_f32(
-    float[:, :, ::1] dx, const float[:, :, ::1] dy, const float[:, :, ::1] x,
-    const float[:, ::1] a, const float[:, ::1] k, const float[:, ::1] d, tuple sizes, int threads,
+cdef void spread(
+    float *of_channels, const float *of_groups, Py_ssize_t G, Py_ssize_t K
+) noexcept nogil:
+    """Each group's number for all of its channels."""
+    cdef Py_ssize_t g, k
+    for g in range(G):
+        for k in range(K):
+            of_channels[g * K + k] = of_groups[g]
+
+
+cdef void merge_channels(
+    float *mean, float *var, const float *means, const float *vars, Py_ssize_t G, Py_ssize_t K
+) noexcept nogil:
+    """The statistics of groups: the mean of the variances and the variance of the means."""
+    cdef Py_ssize_t g, c
+    cdef double total, squares
+    for g in range(G):
+        total = 0
+        for c in range(g * K, (g + 1) * K):
+            total = total + means[c]
+        total = total / K
+        squares = 0
+        for c in range(g * K, (g + 1) * K):
+            squares = squares + vars[c] + (means[c] - total) * (means[c] - total)
+        mean[g] = total
+        var[g] = squares / K
+
+
+cdef void norm_image(
+    float *y, float *mean, float *var, float *invstd, float *scale, float *shift, const float *x,
+    const float *w, const float *b, double eps, Py_ssize_t M, Py_ssize_t C, Py_ssize_t G,
+    int threads,
+) noexcept nogil:
+    """Forward, of one batch channels-last; M counts the pixels of all of its images."""
+    cdef Py_ssize_t g, c
+    if G == C:
+        channel_stats(mean, var, x, M, C, threads)
+    else:
+        channel_stats(scale, shift, x, M, C, threads)
+        merge_channels(mean, var, scale, shift, G, C // G)
+    for g in range(G):
+        invstd[g] = 1 / sqrt(var[g] + eps)
+    spread(scale, invstd, G, C // G)
+    spread(shift, mean, G, C // G)
+    for c in range(C):
+        scale[c] *= w[c]
+        shift[c] = b[c] - shift[c] * scale[c]
+    image_affine(y, x, scale, shift, M, C, threads)
+
+
+cdef void norm_image_backward(
+    float *dx, float *dw, float *db, float *room, const float *dy, const float *x,
+    const float *mean, const float *invstd, const float *w, Py_ssize_t M, Py_ssize_t C,
+    Py_ssize_t G, bint training, int threads,
+) noexcept nogil:
+    """Backward, of one batch channels-last."""
+    cdef Py_ssize_t start, width, g, c, K = C // G, fold = fold_of(C), wide = fold * C
+    cdef double total, total_x, n = K * M, r
+    cdef float slope, level
+    cdef double first[COLUMNS]
+    cdef double second[COLUMNS]
+    cdef float *a = room
+    cdef float *k = room + C
+    cdef float *d = room + 2 * C
+    cdef float repeated[NARROW]
+    cdef const float *pivot
+    spread(a, invstd, G, K)
+    spread(k, mean, G, K)
+    pivot = repeat(repeated, k, C, fold)
+    start = 0
+    while start < wide:
+        width = min(COLUMNS, wide - start)
+        channel_sums(first, second, dy, x, pivot, M, C, start, width, threads)
+        for c in range(min(C, width)):
+            db[start + c] = first[c]
+            dw[start + c] = second[c] * a[start + c]
+        start = start + COLUMNS
+    for g in range(G):
+        total = 0
+        total_x = 0
+        for c in range(g * K, (g + 1) * K):
+            total = total + w[c] * db[c]
+            total_x = total_x + w[c] * dw[c]
+        r = invstd[g]
+        slope = -r * r * (total_x / n)
+        level = -r * (total / n) - slope * mean[g]
+        for c in range(g * K, (g + 1) * K):
+            a[c] = r * w[c]
+            k[c] = slope
+            d[c] = level if training else 0
+    if training:
+        image_input_grad(dx, dy, x, a, k, d, M, C, threads)
+    else:
+        image_affine(dx, dy, a, d, M, C, threads)
+
+
+# ------------------------------------------------------------------------------- planes
+
+
+cdef void norm_group(
+    float *y, float *mean, float *var, float *invstd, const float *x, const float *w,
+    const float *b, double eps, Py_ssize_t R, Py_ssize_t pitch, Py_ssize_t K, Py_ssize_t M,
+) noexcept nogil:
+    """Forward, of the K·M numbers in each of R images that are one group, `pitch` apart."""
+    cdef Py_ssize_t i, k
+    cdef double plain, square, total = 0, squares = 0, n = R * K * M
+    cdef float m, r
+    for i in range(R):
+        total = total + row_sum(x + i * pitch, K * M)
+    m = total / n
+    total = 0
+    for i in range(R):
+        row_deviations(&plain, &square, x + i * pitch, m, K * M)
+        total = total + plain
+        squares = squares + square
+    total = total / n  # what the first sum and rounding left
+    squares = squares / n - total * total
+    squares = 0 if squares < 0 else squares
+    if isfinite(m):
+        m = m + total
+    r = 1 / sqrt(squares + eps)
+    mean[0] = m
+    var[0] = squares
+    invstd[0] = r
+    for i in range(R):
+        for k in range(K):
+            plane_affine(
+                y + i * pitch + k * M, x + i * pitch + k * M, m, r * w[k], b[k], M
+            )
+
+
+cdef void norm_group_backward(
+    float *dx, float *dw, float *db, const float *dy, const float *x, float mean, float invstd,
+    const float *w, Py_ssize_t R, Py_ssize_t pitch, Py_ssize_t K, Py_ssize_t M, bint training,
+) noexcept nogil:
+    """Backward, of one group."""
+    cdef Py_ssize_t i, k, p
+    cdef double plain, with_x, of_one, of_x, total = 0, total_x = 0, n = R * K * M
+    cdef float slope, d
+    for k in range(K):
+        of_one = 0
+        of_x = 0
+        for i in range(R):
+            p = i * pitch + k * M
+            plane_grad_sums(&plain, &with_x, dy + p, x + p, mean, M)
+            of_one = of_one + plain
+            of_x = of_x + with_x
+        db[k] = of_one
+        dw[k] = of_x * invstd
+        total = total + of_one * w[k]
+        total_x = total_x + of_x * w[k]
+    slope = -invstd * invstd * invstd * (total_x / n)
+    d = -invstd * (total / n)
+    for i in range(R):
+        for k in range(K):
+            p = i * pitch + k * M
+            if training:
+                plane_input_grad(dx + p, dy + p, x + p, mean, invstd * w[k], slope, d, M)
+            else:
+                plane_affine(dx + p, dy + p, 0, invstd * w[k], 0, M)
+
+
+# ------------------------------------------------------------------------------- the kernels
+
+
+def norm_f32_scratch(tuple sizes, int threads):
+    """Scale and shift of each channel."""
+    A, _, C, _, _, last = sizes
+    return 2 * A * C * last
+
+
+def norm_f32(
+    float[:, :, ::1] y, float[:, ::1] mean, float[:, ::1] var, float[:, ::1] invstd,
+    const float[:, :, ::1] x, const float[::1] w, const float[::1] b, double eps, float[::1] room,
+    tuple sizes, int threads,
 ):
-    """dx[n, m, c] = a[n, c]·dy[n, m, c] + k[n, c]·x[n, m, c] + d[n, c]"""
-    cdef Py_ssize_t N, M, C, n
+    """y = (x - mean)·invstd·w + b, and mean, var and invstd (A, G) of the groups."""
+    cdef Py_ssize_t A, R, C, M, G, K, i, p
+    cdef bint last
     cdef int outer
-    N, M, C = sizes
-    if N * M * C == 0:
+    A, R, C, M, G, last = sizes
+    if A * R * C * M == 0:
+        mean[...] = 0
+        var[...] = 0
+        invstd[...] = 0
         return
-    outer = threads if N >= threads else 1
-    for n in prange(
-        N, nogil=True, num_threads=outer, schedule="static",
-        use_threads_if=outer > 1 and N * M * C >= WORTH_THREADS,
+    K = C // G
+    if not last:
+        for i in prange(
+            A * G, nogil=True, num_threads=threads, schedule="static",
+            use_threads_if=threads > 1 and A * R * C * M >= WORTH_THREADS,
+        ):
+            p = i // G * R * C * M + i % G * K * M
+            norm_group(
+                &y[0, 0, 0] + p, &mean[0, 0] + i, &var[0, 0] + i, &invstd[0, 0] + i,
+                &x[0, 0, 0] + p, &w[i % G * K], &b[i % G * K], eps, R, C * M, K, M,
+            )
+        return
+    outer = threads if A >= threads else 1
+    for i in prange(
+        A, nogil=True, num_threads=outer, schedule="static",
+        use_threads_if=outer > 1 and A * R * C * M >= WORTH_THREADS,
     ):
-        image_input_grad(
-            &dx[n, 0, 0], &dy[n, 0, 0], &x[n, 0, 0], &a[n, 0], &k[n, 0], &d[n, 0], M, C,
+        p = i * R * M * C
+        norm_image(
+            &y[0, 0, 0] + p, &mean[i, 0], &var[i, 0], &invstd[i, 0], &room[2 * i * C],
+            &room[2 * i * C + C], &x[0, 0, 0] + p, &w[0], &b[0], eps, R * M, C, G,
             threads // outer,
+        )
+
+
+def norm_backward_f32_scratch(tuple sizes, int threads):
+    """The sums of each batch, and the coefficients of dx."""
+    A, _, C, _, _, last, _ = sizes
+    return (2 + 3 * last) * A * C
+
+
+def norm_backward_f32(
+    float[:, :, ::1] dx, float[::1] dw, float[::1] db, const float[:, :, ::1] dy,
+    const float[:, :, ::1] x, const float[:, ::1] mean, const float[:, ::1] invstd,
+    const float[::1] w, float[::1] room, tuple sizes, int threads,
+):
+    """dx, dw = Σ dy·x̂ and db = Σ dy; mean and invstd are constants unless `training`."""
+    cdef Py_ssize_t A, R, C, M, G, K, i, p, c
+    cdef bint last, training
+    cdef int outer
+    cdef double total, total_x
+    cdef float *dws
+    cdef float *dbs
+    A, R, C, M, G, last, training = sizes
+    if A * R * C * M == 0:
+        dw[:] = 0
+        db[:] = 0
+        return
+    K = C // G
+    dws = &room[0]
+    dbs = dws + A * C
+    if last:
+        outer = threads if A >= threads else 1
+        for i in prange(
+            A, nogil=True, num_threads=outer, schedule="static",
+            use_threads_if=outer > 1 and A * R * C * M >= WORTH_THREADS,
+        ):
+            p = i * R * M * C
+            norm_image_backward(
+                &dx[0, 0, 0] + p, dws + i * C, dbs + i * C, dbs + A * C + 3 * i * C,
+                &dy[0, 0, 0] + p, &x[0, 0, 0] + p, &mean[i, 0], &invstd[i, 0], &w[0], R * M, C,
+                G, training, threads // outer,
+            )
+    else:
+        for i in prange(
+            A * G, nogil=True, num_threads=threads, schedule="static",
+            use_threads_if=threads > 1 and A * R * C * M >= WORTH_THREADS,
+        ):
+            p = i // G * R * C * M + i % G * K * M
+            norm_group_backward(
+                &dx[0, 0, 0] + p, dws + i * K, dbs + i * K, &dy[0, 0, 0] + p, &x[0, 0, 0] + p,
+                (&mean[0, 0])[i], (&invstd[0, 0])[i], &w[i % G * K], R, C * M, K, M, training,
+            )
+    for c in range(C):
+        total = 0
+        total_x = 0
+        for i in range(A):
+            total = total + dbs[i * C + c]
+            total_x = total_x + dws[i * C + c]
+        db[c] = total
+        dw[c] = total_x
+
+
+def channel_affine_f32(
+    float[:, :, ::1] y, const float[:, :, ::1] x, const float[::1] scale, const float[::1] shift,
+    tuple sizes, int threads,
+):
+    """y = x·scale + shift with the numbers of each channel: batch norm in evaluation."""
+    cdef Py_ssize_t N, C, M, i
+    cdef bint last
+    N, C, M, last = sizes
+    if N * C * M == 0:
+        return
+    if last:
+        image_affine(&y[0, 0, 0], &x[0, 0, 0], &scale[0], &shift[0], N * M, C, threads)
+        return
+    for i in prange(
+        N * C, nogil=True, num_threads=threads, schedule="static",
+        use_threads_if=threads > 1 and N * C * M >= WORTH_THREADS,
+    ):
+        plane_affine(
+            &y[0, 0, 0] + i * M, &x[0, 0, 0] + i * M, 0, scale[i % C], shift[i % C], M
         )

@@ -32,6 +32,11 @@ and with Σ dx̂ = w·db and Σ dx̂·x̂ = w·dw, the sums that are known alrea
 It takes away from dy what would only move the mean or stretch the channel, for the normalisation
 undoes that. Per channel it has the form a·dy + k·x + d, which is what the compiled loops compute.
 
+Group norm (see groupnorm.py) is the same for other sets of numbers that share a mean, so both have
+one body. It sees A batches that are normalised apart, of R images whose C channels form G groups:
+
+    batch_norm   A = 1, R = N, G = C          group_norm   A = N, R = 1
+
 Paper: Ioffe, Szegedy, Batch Normalization, arXiv 1502.03167. One channel of two examples:
 
 >>> import nanoconv as nc
@@ -80,175 +85,199 @@ def batch_norm_shape(x: tuple[int, ...], training: bool, **vectors: Tensor) -> i
 # --------------------------------------------------------------------------- the literal loops
 
 
-def channel_stats_loops(mean, var, x, sizes):
-    N, M, C = sizes
-    for n in range(N):
-        for c in range(C):
+def norm_loops(y, mean, var, invstd, x, w, b, eps, sizes):
+    A, R, C, M, G, _ = sizes
+    K = C // G
+    for a in range(A):
+        for g in range(G):
             total = 0.0
-            for m in range(M):
-                total += x[n, m, c]
-            mean[n, c] = total / M
+            for n in range(a * R, (a + 1) * R):
+                for c in range(g * K, (g + 1) * K):
+                    for m in range(M):
+                        total += x[n, c, m]
+            mean[a, g] = total / (R * K * M)
             total = 0.0
-            for m in range(M):
-                total += (x[n, m, c] - mean[n, c]) ** 2
-            var[n, c] = total / M
+            for n in range(a * R, (a + 1) * R):
+                for c in range(g * K, (g + 1) * K):
+                    for m in range(M):
+                        total += (x[n, c, m] - mean[a, g]) ** 2
+            var[a, g] = total / (R * K * M)
+            invstd[a, g] = 1 / np.sqrt(var[a, g] + eps)
+            for n in range(a * R, (a + 1) * R):
+                for c in range(g * K, (g + 1) * K):
+                    for m in range(M):
+                        y[n, c, m] = (x[n, c, m] - mean[a, g]) * invstd[a, g] * w[c] + b[c]
+
+
+def norm_backward_loops(dx, dw, db, dy, x, mean, invstd, w, sizes):
+    A, R, C, M, G, _, training = sizes
+    K = C // G
+    dw[...] = 0
+    db[...] = 0
+    for a in range(A):
+        for g in range(G):
+            total, total_x = 0.0, 0.0
+            for n in range(a * R, (a + 1) * R):
+                for c in range(g * K, (g + 1) * K):
+                    for m in range(M):
+                        xhat = (x[n, c, m] - mean[a, g]) * invstd[a, g]
+                        dw[c] += dy[n, c, m] * xhat
+                        db[c] += dy[n, c, m]
+                        total += dy[n, c, m] * w[c] / (R * K * M)
+                        total_x += dy[n, c, m] * w[c] * xhat / (R * K * M)
+            for n in range(a * R, (a + 1) * R):
+                for c in range(g * K, (g + 1) * K):
+                    for m in range(M):
+                        dx[n, c, m] = dy[n, c, m] * w[c] * invstd[a, g]
+                        if training:
+                            xhat = (x[n, c, m] - mean[a, g]) * invstd[a, g]
+                            dx[n, c, m] -= (total + xhat * total_x) * invstd[a, g]
 
 
 def channel_affine_loops(y, x, scale, shift, sizes):
-    N, M, C = sizes
+    N, C, M, _ = sizes
     for n in range(N):
-        for m in range(M):
-            for c in range(C):
-                y[n, m, c] = x[n, m, c] * scale[n, c] + shift[n, c]
-
-
-def channel_grad_sums_loops(db, dw, dy, x, mean, invstd, sizes):
-    N, M, C = sizes
-    db[...] = 0
-    dw[...] = 0
-    for n in range(N):
-        for m in range(M):
-            for c in range(C):
-                db[n, c] += dy[n, m, c]
-                dw[n, c] += dy[n, m, c] * (x[n, m, c] - mean[n, c]) * invstd[n, c]
-
-
-def channel_input_grad_loops(dx, dy, x, a, k, d, sizes):
-    N, M, C = sizes
-    for n in range(N):
-        for m in range(M):
-            for c in range(C):
-                dx[n, m, c] = a[n, c] * dy[n, m, c] + k[n, c] * x[n, m, c] + d[n, c]
+        for c in range(C):
+            for m in range(M):
+                y[n, c, m] = x[n, c, m] * scale[c] + shift[c]
 
 
 # --------------------------------------------------------------------------- the NumPy reference
-#
-# One statistic per channel, a vector (C,), is what batch norm wants. Group norm starts from one per
-# image and channel, (N, C): the same sums over fewer pixels. So do the ladders: `each` image apart,
-# or all pixels as if they were one image's.
 
 
 def per_channel(vector: Array, x: Array) -> Array:
-    """(C,) as (C, 1, …), and (N, C) as (N, C, 1, …), so that it meets the axes of x (N, C, …)."""
+    """(C,) as (C, 1, …), so that it meets the axes of x (N, C, …)."""
     return vector.reshape(*vector.shape, *(1,) * (x.ndim - 2))
 
 
-def pixels(x: Array, each: bool) -> tuple[int, ...]:
-    """The axes that are summed over."""
-    return (*(() if each else (0,)), *range(2, x.ndim))
+def of_channels(x: Array) -> tuple[int, ...]:
+    """The axes that are summed over for one number per channel."""
+    return (0, *range(2, x.ndim))
 
 
-def channel_stats(x: Array, each: bool) -> tuple[Array, Array]:
-    mean = x.mean(pixels(x, each))  # (C,) or (N, C)
-    centred = x - per_channel(mean, x)
-    return mean, np.square(centred, out=centred).mean(pixels(x, each))
+def channel_norm(x: Array, w: Array, b: Array, eps: float) -> tuple[Array, Array, Array, Array]:
+    """y, and μ, σ² and r (C,)."""
+    mean = x.mean(of_channels(x))
+    y = x - per_channel(mean, x)
+    var = np.square(y).mean(of_channels(x))
+    invstd = (1 / np.sqrt(var + eps)).astype(x.dtype)
+    y *= per_channel(invstd * w, x)
+    y += per_channel(b, x)
+    return y, mean, var, invstd
+
+
+def channel_norm_backward(
+    dy: Array, x: Array, mean: Array, invstd: Array, w: Array, training: bool
+) -> tuple[Array, Array, Array]:
+    """dx, dw and db."""
+    xhat = (x - per_channel(mean, x)) * per_channel(invstd, x)
+    dw, db = (dy * xhat).sum(of_channels(x)), dy.sum(of_channels(x))
+    if training:
+        M = x.size // x.shape[1]
+        dy = dy - per_channel(db / M, x) - xhat * per_channel(dw / M, x)
+    return dy * per_channel(w * invstd, x), dw, db
 
 
 def channel_affine(x: Array, scale: Array, shift: Array) -> Array:
     return x * per_channel(scale, x) + per_channel(shift, x)
 
 
-def channel_grad_sums(dy: Array, x: Array, mean: Array, invstd: Array) -> tuple[Array, Array]:
-    xhat = (x - per_channel(mean, x)) * per_channel(invstd, x)
-    axes = pixels(x, mean.ndim == 2)
-    return dy.sum(axes), (dy * xhat).sum(axes)
-
-
-def channel_input_grad(dy: Array, x: Array, a: Array, k: Array, d: Array) -> Array:
-    return dy * per_channel(a, x) + x * per_channel(k, x) + per_channel(d, x)
-
-
 # --------------------------------------------------------------------------- the ladder
 
-
-def images(x: Array, vectors: tuple[int, ...]) -> Array:
-    """x as (N, M, C) where the vectors are (N, C), as (1, N·M, C) where they are (C,)."""
-    xr = rows(x)  # (N·M, C)
-    N = vectors[0] if len(vectors) == 2 else 1
-    return xr.reshape(N, len(xr) // max(N, 1), xr.shape[1])
+LONG = 16  # numbers of a plane, from which on it is quicker to read planes than to copy them
 
 
-def table(vector: Array) -> Array:
-    """(C,) as (1, C), and (N, C) as it is."""
-    return vector if vector.ndim == 2 else vector[None]
+def in_planes(body: Body, x: Array) -> bool:
+    """True if the body shall read the pixels of each channel together, as NCHW has them."""
+    return body.kind == "loops" or (x.flags.c_contiguous and math.prod(x.shape[2:]) >= LONG)
 
 
-def call_stats(body: Body, x: Array, each: bool) -> tuple[Array, Array]:
-    shape = x.shape[:2] if each else x.shape[1:2]
-    xr = images(x, shape)
-    mean, var = empty(shape, x.dtype), empty(shape, x.dtype)
-    body(table(mean), table(var), xr, sizes=xr.shape)
-    return mean, var
+def images(x: Array, planes: bool) -> Array:
+    """x (N, C, …) as (N, C, M), or as (N, M, C), in C order: a view if memory has that order."""
+    N, C, M = *x.shape[:2], math.prod(x.shape[2:])
+    return np.ascontiguousarray(x).reshape(N, C, M) if planes else rows(x).reshape(N, M, C)
+
+
+def unimages(xr: Array, shape: tuple[int, ...], planes: bool) -> Array:
+    """And back."""
+    return xr.reshape(shape) if planes else unrows(xr, shape)
+
+
+def call_norm(
+    body: Body, x: Array, w: Array, b: Array, eps: float, groups: int | None = None
+) -> tuple[Array, Array, Array, Array]:
+    N, C = x.shape[:2]
+    A, R, G = (1, N, C) if groups is None else (N, 1, groups)
+    planes = in_planes(body, x)
+    xr = images(x, planes)
+    yr, statistics = empty(xr.shape, x.dtype), empty((3, A, G), x.dtype)
+    sizes = (A, R, C, math.prod(x.shape[2:]), G, int(not planes))
+    body(yr, *statistics, xr, w, b, eps, sizes=sizes)
+    mean, var, invstd = statistics[:, 0] if groups is None else statistics
+    return unimages(yr, x.shape, planes), mean, var, invstd
+
+
+def call_norm_backward(
+    body: Body, dy: Array, x: Array, mean: Array, invstd: Array, w: Array, training: bool = True
+) -> tuple[Array, Array, Array]:
+    N, C = x.shape[:2]
+    A, R, G = (1, N, C) if mean.ndim == 1 else (N, 1, mean.shape[1])
+    planes = in_planes(body, x)
+    xr = images(x, planes)
+    dx, dw, db = empty(xr.shape, x.dtype), empty((C,), x.dtype), empty((C,), x.dtype)
+    arrays = images(dy, planes), xr, mean.reshape(A, G), invstd.reshape(A, G), w
+    sizes = (A, R, C, math.prod(x.shape[2:]), G, int(not planes), int(training))
+    body(dx, dw, db, *arrays, sizes=sizes)
+    return unimages(dx, x.shape, planes), dw, db
 
 
 def call_affine(body: Body, x: Array, scale: Array, shift: Array) -> Array:
-    xr = images(x, scale.shape)
+    planes = in_planes(body, x)
+    xr = images(x, planes)
     yr = empty(xr.shape, x.dtype)
-    body(yr, xr, table(scale), table(shift), sizes=xr.shape)
-    return unrows(yr, x.shape)
+    sizes = (*x.shape[:2], math.prod(x.shape[2:]), int(not planes))
+    body(yr, xr, scale, shift, sizes=sizes)
+    return unimages(yr, x.shape, planes)
 
 
-def call_grad_sums(
-    body: Body, dy: Array, x: Array, mean: Array, invstd: Array
-) -> tuple[Array, Array]:
-    xr = images(x, mean.shape)
-    db, dw = empty(mean.shape, x.dtype), empty(mean.shape, x.dtype)
-    outputs = table(db), table(dw)
-    body(*outputs, images(dy, mean.shape), xr, table(mean), table(invstd), sizes=xr.shape)
-    return db, dw
-
-
-def call_input_grad(body: Body, dy: Array, x: Array, a: Array, k: Array, d: Array) -> Array:
-    xr = images(x, a.shape)
-    dx = empty(xr.shape, x.dtype)
-    body(dx, images(dy, a.shape), xr, table(a), table(k), table(d), sizes=xr.shape)
-    return unrows(dx, x.shape)
-
-
-STATS = Ladder(
-    "batch_norm.stats",
-    reference=channel_stats,
-    kernels=[
-        Kernel("cython.rows", "norm_cy:channel_stats_f32"),
-        Kernel("numba.rows", "norm_nb:channel_stats_f32"),
-        Kernel("numba.loops", "jit"),
-    ],
-    call=call_stats,
-    loops=channel_stats_loops,
+KERNELS = [
+    Kernel("cython.fused", "norm_cy:norm_f32"),
+    Kernel("numba.fused", "norm_nb:norm_f32"),
+    Kernel("numba.loops", "jit"),
+]
+BACKWARD_KERNELS = [
+    Kernel("cython.fused", "norm_cy:norm_backward_f32"),
+    Kernel("numba.fused", "norm_nb:norm_backward_f32"),
+    Kernel("numba.loops", "jit"),
+]
+FORWARD = Ladder(
+    "batch_norm", reference=channel_norm, kernels=KERNELS, call=call_norm, loops=norm_loops
+)
+BACKWARD = Ladder(
+    "batch_norm.backward",
+    reference=channel_norm_backward,
+    kernels=BACKWARD_KERNELS,
+    call=call_norm_backward,
+    loops=norm_backward_loops,
 )
 AFFINE = Ladder(
     "batch_norm.affine",
     reference=channel_affine,
     kernels=[
-        Kernel("cython.rows", "norm_cy:channel_affine_f32", auto=at_least(1 << 14)),
-        Kernel("numba.rows", "norm_nb:channel_affine_f32", auto=at_least(1 << 14)),
+        Kernel("cython.fused", "norm_cy:channel_affine_f32", auto=at_least(1 << 14)),
+        Kernel("numba.fused", "norm_nb:channel_affine_f32", auto=at_least(1 << 14)),
         Kernel("numba.loops", "jit"),
     ],
     call=call_affine,
     loops=channel_affine_loops,
 )
-GRAD_SUMS = Ladder(
-    "batch_norm.grad_sums",
-    reference=channel_grad_sums,
-    kernels=[
-        Kernel("cython.rows", "norm_cy:channel_grad_sums_f32"),
-        Kernel("numba.rows", "norm_nb:channel_grad_sums_f32"),
-        Kernel("numba.loops", "jit"),
-    ],
-    call=call_grad_sums,
-    loops=channel_grad_sums_loops,
-)
-INPUT_GRAD = Ladder(
-    "batch_norm.input_grad",
-    reference=channel_input_grad,
-    kernels=[
-        Kernel("cython.rows", "norm_cy:channel_input_grad_f32"),
-        Kernel("numba.rows", "norm_nb:channel_input_grad_f32"),
-        Kernel("numba.loops", "jit"),
-    ],
-    call=call_input_grad,
-    loops=channel_input_grad_loops,
-)
+
+
+def filled(vector: Array | None, size: int, instead: float, dtype: Any) -> Array:
+    """A weight or bias as one row of memory, or a constant where there is none."""
+    if vector is None:
+        return np.full(size, instead, dtype)
+    return np.ascontiguousarray(vector).reshape(size)
 
 
 def batch_norm_forward(
@@ -260,12 +289,12 @@ def batch_norm_forward(
     eps: float,
 ) -> tuple[Array, Array, Array, Array]:
     """y, and μ, σ² and r for the gradient; of the batch unless μ and σ² are given."""
-    if mean is not None and var is not None:
-        mean, var = mean.copy(), var.copy()  # the next training batch will change the originals
-    elif x.size:
-        mean, var = STATS(x, False)
-    else:  # no statistics, and nothing that needs them
-        mean = var = np.zeros(x.shape[1], x.dtype)
+    C = x.shape[1]
+    if mean is None or var is None:
+        if not x.size:  # no statistics, and nothing that needs them
+            return x.copy(), *np.zeros((3, C), x.dtype)
+        return FORWARD(x, filled(w, C, 1, x.dtype), filled(b, C, 0, x.dtype), eps)
+    mean, var = mean.copy(), var.copy()  # the next training batch will change the originals
     invstd = (1 / np.sqrt(var + eps)).astype(x.dtype)  # (C,)
     scale = invstd if w is None else invstd * w
     shift = -mean * scale if b is None else b - mean * scale
@@ -283,14 +312,10 @@ def batch_norm_backward(
     eps: float,
 ) -> tuple[Array, Array, Array]:
     _, mean, _, invstd = outputs
-    db, dw = GRAD_SUMS(dy, x, mean, invstd)
-    a = invstd if w is None else invstd * w
-    if running_mean is not None:  # in evaluation
-        return AFFINE(dy, a, np.zeros_like(a)), dw, db
-    M = dy.size // max(dy.shape[1], 1)
-    k = -a * invstd * dw / M
-    d = -a * db / M - k * mean
-    return INPUT_GRAD(dy, x, a, k, d), dw, db  # a·dy + k·x + d
+    if not x.size:
+        return dy.copy(), *np.zeros((2, x.shape[1]), x.dtype)
+    w = filled(w, x.shape[1], 1, x.dtype)
+    return BACKWARD(dy, x, mean, invstd, w, running_mean is None)
 
 
 BATCH_NORM = Op("batch_norm", forward=batch_norm_forward, vjp=batch_norm_backward, keeps="01")

@@ -3,7 +3,7 @@
     ŵ[o] = (w[o] − μ[o]) / √(σ²[o] + ε)
 
 o output channel; μ[o] and σ²[o] are the mean and the variance of all numbers of its filter, those
-of every input channel and tap. It is `layer_norm` (see groupnorm.py) with a filter for a row, and
+of every input channel and tap. It is `layer_norm` (see layernorm.py) with a filter for a row, and
 so is its gradient, which takes away what would only move or stretch the filter. A convolution with
 such filters, and group norm behind it, learns from batches of one or two images as well as batch
 norm does from large ones.
@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from ..tensor import Tensor
 from .checks import check_dtypes
-from .groupnorm import layer_norm
+from .layernorm import layer_norm
 
 
 def weight_standardization(weight: Tensor, eps: float = 1e-5) -> Tensor:

@@ -7,14 +7,14 @@ import math
 from harness import Case, torch
 from hypothesis import strategies as st
 
-from nanoconv.ops import batchnorm, groupnorm, local_response_norm
+from nanoconv.ops import batchnorm, groupnorm, layernorm, local_response_norm
 
 from .draws import channels
 
 
 @st.composite
 def normalised(draw, training):
-    pixels = draw(st.sampled_from(((), (1,), (5,), (1, 1), (4, 4), (3, 7))))
+    pixels = draw(st.sampled_from(((), (1,), (5,), (33,), (1, 1), (4, 4), (3, 7))))
     # Of two or three values x̂ hardly depends on what they are: all error, no derivative.
     examples = st.integers(-(-6 // math.prod(pixels)), 8) if training else st.integers(0, 4)
     C = draw(channels)
@@ -47,7 +47,16 @@ def grouped(draw, each=False):
     N, G = draw(st.integers(1, 3)), draw(st.sampled_from((1, 2, 3, 8)))
     K, pixels = draw(
         st.sampled_from(
-            ((6, ()), (7, ()), (6, (1,)), (3, (5,)), (2, (1, 7)), (4, (3, 3)), (6, (2, 1, 2)))
+            (
+                (6, ()),
+                (7, ()),
+                (6, (1,)),
+                (3, (5,)),
+                (2, (1, 7)),
+                (4, (3, 3)),
+                (3, (4, 5)),
+                (6, (2, 1, 2)),
+            )
         )
     )
     if each:
@@ -113,27 +122,31 @@ def terms(shapes, attrs):
     return 8 + math.prod(shapes["x"])
 
 
-NORM_LADDERS = (batchnorm.STATS, batchnorm.AFFINE, batchnorm.GRAD_SUMS, batchnorm.INPUT_GRAD)
+BATCH_LADDERS = {
+    "training": (batchnorm.FORWARD, batchnorm.BACKWARD),
+    "evaluation": (batchnorm.AFFINE, batchnorm.BACKWARD),
+}
 NORMS = [
     Case(
         f"batch_norm.{name}",
         lambda F, *tensors, **attrs: F.batch_norm(*tensors, **attrs),
-        normalised(training),
+        normalised(name == "training"),
         lambda shapes, attrs: 4 + math.prod(shapes["x"]) // shapes["x"][1],
-        NORM_LADDERS,
+        ladders,
         values=statistics,
         constants=("running_mean", "running_var"),
     )
-    for name, training in (("training", True), ("evaluation", False))
+    for name, ladders in BATCH_LADDERS.items()
 ]
-ROW_LADDERS = (groupnorm.ROWS, groupnorm.ROWS_INPUT_GRAD, groupnorm.ROWS_WEIGHT_GRAD)
+GROUP_LADDERS = (groupnorm.FORWARD, groupnorm.BACKWARD)
+ROW_LADDERS = (layernorm.ROWS, layernorm.ROWS_INPUT_GRAD, layernorm.ROWS_WEIGHT_GRAD)
 NORMS += [
     Case(
         "group_norm",
         lambda F, x, w, b, num_groups, eps: F.group_norm(x, num_groups, w, b, eps),
         grouped(),
         terms,
-        NORM_LADDERS,
+        GROUP_LADDERS,
         values=statistics,
     ),
     Case(
@@ -141,7 +154,7 @@ NORMS += [
         lambda F, x, w, b, eps: F.instance_norm(x, None, None, w, b, eps=eps),
         grouped(each=True),
         terms,
-        NORM_LADDERS,
+        GROUP_LADDERS,
         values=statistics,
     ),
     Case(
@@ -149,7 +162,7 @@ NORMS += [
         lambda F, *tensors, eps: F.instance_norm(*tensors, use_input_stats=False, eps=eps),
         evaluated(),
         terms,
-        NORM_LADDERS,
+        BATCH_LADDERS["evaluation"],
         values=statistics,
         constants=("running_mean", "running_var"),
     ),

@@ -23,7 +23,7 @@ Normalization, arXiv 1607.06450; Zhang, Sennrich, RMSNorm, 1910.07467.
 tensor([[[-0.75, -0.25],
          [ 0.25,  0.75]]])
 >>> nc.functional.rms_norm(nc.tensor([6.0, 8.0]), (2,), eps=50.0)  # mean square 50, r = 1/10
-tensor([0.6000, 0.8000])
+tensor([0.6, 0.8])
 """
 
 from __future__ import annotations

@@ -168,7 +168,7 @@ def test_refusals(function, error, message):
         ([1], 0, ValueError, "the class 1, expected less than num_classes=0"),
         ([1], -2, ValueError, "num_classes=-2"),
         ([1], 2.0, TypeError, "num_classes=2.0, expected an integer"),
-        ([1.0], 2, TypeError, "tensor is float32, expected int64"),
+        ([1.0], 2, TypeError, "input is float32, expected int64"),
         ([2**62], -1, ValueError, r"at most 2\*\*40"),
     ],
 )

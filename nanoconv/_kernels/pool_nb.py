@@ -80,7 +80,7 @@ def window_max_f32(y, index, x, rows, cols, sizes):
 @kernel()
 def max_pool_backward_f32(dx, dy, index, sizes):
     """dx = 0, then dx[n, index[n,i,j,c], c] += dy[n,i,j,c]."""
-    N, C, H, W, OH, OW = sizes[:6]
+    N, C, H, W, OH, OW = sizes
     dx[:] = 0
     for n in range(N):
         pixels = dx[n].reshape(H * W, C)

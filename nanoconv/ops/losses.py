@@ -63,11 +63,11 @@ def check_arguments(op: str, x: Tensor, target: Any, weight: Tensor | None, redu
             f"{op}: weight has shape {list(weight.shape)}, expected one for each of the "
             f"{classes(x)} classes"
         )
-    if weight is not None and weight.requires_grad:
-        raise ValueError(f"{op}: weight must not require a gradient, there is none")
 
 
-def check_classes(op: str, x: Tensor, target: Tensor, ignore_index: int) -> None:
+def check_classes(
+    op: str, x: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int
+) -> None:
     """`target` is one class of `x` for each example, or `ignore_index`."""
     if target.dtype.kind not in "iu":
         raise TypeError(f"{op}: target is {target.dtype}, expected integers: the right classes")
@@ -81,6 +81,10 @@ def check_classes(op: str, x: Tensor, target: Tensor, ignore_index: int) -> None
     wrong = t[((t < 0) | (t >= classes(x))) & (t != ignore_index)]
     if wrong.size:
         raise ValueError(f"{op}: target {wrong[0]} is not one of the {classes(x)} classes")
+    if weight is not None and weight.requires_grad:
+        raise ValueError(
+            f"{op}: weight must not require a gradient, there is none with classes as target"
+        )
 
 
 def classes(x: Tensor) -> int:
@@ -137,7 +141,7 @@ def of_classes(
     smoothing: float = 0.0,
 ) -> Tensor:
     """The loss of log-probabilities x, the right classes given."""
-    check_classes(op, x, target, ignore_index)
+    check_classes(op, x, target, weight, ignore_index)
     counted = target._data[target._data != ignore_index]
     total = len(counted) if weight is None else float(weight._data[counted].sum())
     if x.ndim > 1:
@@ -185,7 +189,8 @@ def cross_entropy(
     """The mean surprise of the scores `input` (N, C, …) at `target`, classes or probabilities.
 
     As torch.nn.functional.cross_entropy, without its deprecated arguments. Integers (N, …) are
-    classes, floats (N, C, …) probabilities, which do not go with `ignore_index`. The mean over no
+    classes, floats (N, C, …) probabilities, which do not go with `ignore_index`; with them `weight`
+    may require a gradient. The mean over no
     example is NaN. ValueError where shapes do not fit or a target is no class.
 
     Unlike PyTorch: no deprecated `size_average` or `reduce`.
@@ -196,7 +201,7 @@ def cross_entropy(
     if target.dtype.kind == "f":
         check_probabilities(input, target, ignore_index)
     else:
-        check_classes("cross_entropy", input, target, ignore_index)
+        check_classes("cross_entropy", input, target, weight, ignore_index)
     z = log_softmax(input, 1 if input.ndim > 1 else 0)
     if target.dtype.kind != "f":
         return of_classes(

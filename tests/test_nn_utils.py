@@ -120,6 +120,8 @@ def test_mistakes():
     for call, error, message in [
         (lambda: nn.utils.clip_grad_norm_([p], -1), ValueError, "clip_grad_norm_: max_norm=-1"),
         (lambda: nn.utils.clip_grad_norm_([p], 1, math.nan), ValueError, "norm_type=nan"),
+        (lambda: nn.utils.get_total_norm([p], math.nan), ValueError, "^get_total_norm: norm_type"),
+        (lambda: nn.utils.get_total_norm([p * math.inf], 2, True), RuntimeError, "^get_total_norm"),
         (lambda: nn.utils.clip_grad_norm_([1.0], 1), TypeError, "expected tensors, got a float"),
         (lambda: nn.utils.clip_grad_value_([p], -1), ValueError, "clip_value=-1 must be"),
     ]:

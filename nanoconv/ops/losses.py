@@ -63,11 +63,13 @@ def check_arguments(op: str, x: Tensor, target: Any, weight: Tensor | None, redu
             f"{op}: weight has shape {list(weight.shape)}, expected one for each of the "
             f"{classes(x)} classes"
         )
+    if weight is not None and weight.requires_grad and target.dtype.kind != "f":
+        raise ValueError(
+            f"{op}: weight must not require a gradient, there is none with classes as target"
+        )
 
 
-def check_classes(
-    op: str, x: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int
-) -> None:
+def check_classes(op: str, x: Tensor, target: Tensor, ignore_index: int) -> None:
     """`target` is one class of `x` for each example, or `ignore_index`."""
     if target.dtype.kind not in "iu":
         raise TypeError(f"{op}: target is {target.dtype}, expected integers: the right classes")
@@ -81,10 +83,6 @@ def check_classes(
     wrong = t[((t < 0) | (t >= classes(x))) & (t != ignore_index)]
     if wrong.size:
         raise ValueError(f"{op}: target {wrong[0]} is not one of the {classes(x)} classes")
-    if weight is not None and weight.requires_grad:
-        raise ValueError(
-            f"{op}: weight must not require a gradient, there is none with classes as target"
-        )
 
 
 def classes(x: Tensor) -> int:
@@ -141,7 +139,7 @@ def of_classes(
     smoothing: float = 0.0,
 ) -> Tensor:
     """The loss of log-probabilities x, the right classes given."""
-    check_classes(op, x, target, weight, ignore_index)
+    check_classes(op, x, target, ignore_index)
     counted = target._data[target._data != ignore_index]
     total = len(counted) if weight is None else float(weight._data[counted].sum())
     if x.ndim > 1:
@@ -201,7 +199,7 @@ def cross_entropy(
     if target.dtype.kind == "f":
         check_probabilities(input, target, ignore_index)
     else:
-        check_classes("cross_entropy", input, target, weight, ignore_index)
+        check_classes("cross_entropy", input, target, ignore_index)
     z = log_softmax(input, 1 if input.ndim > 1 else 0)
     if target.dtype.kind != "f":
         return of_classes(

@@ -42,7 +42,7 @@ ROLL = Op(
 def flip(input: Tensor, *order: Any, dims: Any = None) -> Tensor:
     """The axes `dims` from their end to their start."""
     named = integers("flip", "dims", order, dims)
-    found = axes("flip", named, input.ndim) if named else ()
+    found = axes("flip", named, input.ndim, " in dims") if named else ()
     return apply(FLIP, input, dims=found)
 
 

@@ -293,7 +293,7 @@ def test_parameters_are_filled_without_a_trace():
         (lambda t: init.eye_(t[0]), r"eye_: tensor has shape \[3\], expected 2 axes"),
         (lambda t: init.sparse_(t[0], 0.1), r"sparse_: tensor has shape \[3\], expected 2 axes"),
         (lambda t: init.sparse_(t, 1.5), "sparsity=1.5 must be from 0 to 1"),
-        (lambda t: init.dirac_(t), r"dirac_: tensor has shape \[2, 3\], expected 3, 4 or 5"),
+        (lambda t: init.dirac_(t), r"dirac_: tensor has shape \[2, 3\], expected 3 or 4 or 5"),
         (lambda t: init.dirac_(t.reshape(2, 3, 1), 3), "groups=3 must divide the 2 output"),
         (lambda t: init.dirac_(t.reshape(2, 3, 1), 0), "groups=0 must divide the 2 output"),
         (lambda t: init.xavier_normal_(t[0]), r"xavier_normal_: shape \(3,\) has no fan"),

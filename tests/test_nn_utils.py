@@ -127,3 +127,19 @@ def test_mistakes():
     ]:
         with pytest.raises(error, match=message):
             call()
+
+
+@pytest.mark.parametrize(
+    ("layer", "arguments", "attributes"),
+    [
+        ("ReLU6", {}, ("inplace", "min_val", "max_val")),
+        ("Hardsigmoid", {"inplace": True}, ("inplace",)),
+        ("ZeroPad1d", {"padding": 2}, ("padding", "value")),
+        ("ZeroPad2d", {"padding": (1, 2, 0, 1)}, ("padding", "value")),
+    ],
+)
+def test_layers_without_parameters_look_like_pytorchs(layer, arguments, attributes):
+    ours, theirs = (getattr(lib, layer)(**arguments) for lib in (nn, torch.nn))
+    assert repr(ours) == repr(theirs)
+    for name in attributes:
+        assert getattr(ours, name) == getattr(theirs, name)

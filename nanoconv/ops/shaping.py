@@ -4,6 +4,9 @@
     y has some of the numbers of x              dx = dy where they were taken, 0 elsewhere
     y has numbers of x repeatedly               dx = Σ dy over the repetitions
 
+    shapes    each its own, in its docstring
+    cost      none where y shares the memory of x; else moving each number of y once
+
 Results share the memory of x wherever strides can express them, as in NumPy and PyTorch. No
 gradient here needs the values of x, only its shape, so the tape holds no array (`keeps=""`).
 """

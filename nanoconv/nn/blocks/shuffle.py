@@ -110,7 +110,8 @@ class ShuffleUnitV2(Module):
         MACs        N·H·W·D·B + N·OH·OW·(9·B + B² + [s > 1]·(9·C + C·B))
 
     B = O/2; D = C with a stride, else B. torchvision calls it InvertedResidual (shufflenetv2), and
-    makes oup − 1 channels of an odd `oup` with a stride, which is refused here. Ma et al., ShuffleNet V2, arXiv 1807.11164, figure 3(c) and (d).
+    makes oup − 1 channels of an odd `oup` with a stride, which is refused here. Ma et al.,
+    ShuffleNet V2, arXiv 1807.11164, figure 3(c) and (d).
     """
 
     def __init__(self, inp: int, oup: int, stride: int) -> None:

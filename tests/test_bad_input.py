@@ -90,6 +90,7 @@ ERRORS = [
     (lambda: F.max_pool1d(X[0], 2**31), "kernel_size=2147483648, .* up to 2147483647"),
     (lambda: F.conv1d(X[0], ones(4, 4, 1), stride=2**31), "stride=2147483648, .* up to 2147483647"),
     (lambda: F.conv2d(X, ones(2, 4, 1, 1), padding=2**32), "padding=4294967296, .* 2147483647"),
+    (lambda: F.batch_norm(X, ones(4), ones(4), eps=float("nan")), "batch_norm: eps=nan must not"),
     (lambda: X.flip(2, 7), "flip: dim=7 in dims, expected -4 to 3"),
     (lambda: X.flip(0, 0), r"flip: dim=\(0, 0\) in dims names an axis twice"),
     (lambda: F.adaptive_avg_pool2d(X, (1, 2, 3)), r"output_size=\(1, 2, 3\)"),

@@ -22,8 +22,8 @@ Normalization, arXiv 1607.06450; Zhang, Sennrich, RMSNorm, 1910.07467.
 >>> nc.functional.layer_norm(x, (2, 2), eps=11.0)  # mean 4, variance 5, r = 1/4
 tensor([[[-0.75, -0.25],
          [ 0.25,  0.75]]])
->>> nc.functional.rms_norm(nc.tensor([6.0, 8.0]), (2,), eps=50.0)  # mean square 50, r = 1/10
-tensor([0.6000, 0.8000])
+>>> nc.functional.rms_norm(nc.tensor([6.0, 8.0]), (2,), eps=14.0)  # mean square 50, r = 1/8
+tensor([0.75, 1.  ])
 """
 
 from __future__ import annotations

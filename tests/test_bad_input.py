@@ -85,7 +85,14 @@ ERRORS = [
     (lambda: F.avg_pool2d(X, 6), "avg_pool2d: a window of 6 pixels"),
     (lambda: F.avg_pool2d(X, 2, divisor_override=0), "divisor_override=0, expected an integer"),
     (lambda: F.avg_pool2d(X, 2, divisor_override=0.5), "divisor_override=0.5, expected an integer"),
-    (lambda: F.adaptive_avg_pool2d(X, -1), "adaptive_avg_pool2d: output_size=.*-1"),
+    (lambda: F.adaptive_avg_pool2d(X, -1), "adaptive_avg_pool2d: output_size=-1, expected"),
+    (lambda: F.max_pool2d(X, 2**62), "kernel_size=4611686018427387904, .* up to 2147483647"),
+    (lambda: F.max_pool1d(X[0], 2**31), "kernel_size=2147483648, .* up to 2147483647"),
+    (lambda: F.conv1d(X[0], ones(4, 4, 1), stride=2**31), "stride=2147483648, .* up to 2147483647"),
+    (lambda: F.conv2d(X, ones(2, 4, 1, 1), padding=2**32), "padding=4294967296, .* 2147483647"),
+    (lambda: F.batch_norm(X, ones(4), ones(4), eps=float("nan")), "batch_norm: eps=nan must not"),
+    (lambda: X.flip(2, 7), "flip: dim=7 in dims, expected -4 to 3"),
+    (lambda: X.flip(0, 0), r"flip: dim=\(0, 0\) in dims names an axis twice"),
     (lambda: F.adaptive_avg_pool2d(X, (1, 2, 3)), r"output_size=\(1, 2, 3\)"),
     (lambda: F.batch_norm(X, ones(4), ones(4), eps=-1.0), "batch_norm: eps=-1.0 must not be negat"),
     (lambda: F.conv2d(X, ones(2, 4, 1, 1), padding=1.0), "conv2d: padding=1.0, expected"),
@@ -156,6 +163,24 @@ EVERY_OP = [
     *((name, {"threshold": (0, 0), "softmin": (1,)}.get(name, ())) for name in ACTIVATIONS),
     ("prelu", (ones(4),)),
 ]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: F.pad(X, (1, 1), value="a"), "pad: value='a', expected a number"),
+        (lambda: F.local_response_norm(X, 3, alpha="a"), "response_norm: alpha='a', expected a"),
+    ],
+)
+def test_clear_type_error(call, message):
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
+def test_an_image_without_channels_is_shuffled():
+    x = nc.zeros(2, 0, 7, 6, requires_grad=True)
+    F.channel_shuffle(x, 3).sum().backward()
+    assert x.grad.shape == (2, 0, 7, 6)
 
 
 @pytest.mark.parametrize(("name", "rest"), EVERY_OP, ids=[name for name, _ in EVERY_OP])

@@ -618,6 +618,7 @@ MISTAKES = {
     "oup=6 must be divisible by 4": lambda: blocks.ShuffleUnit(6, 6, 1, 1),
     "groups=3 must divide the 8 input channels": lambda: blocks.ShuffleUnit(8, 8, 1, 3),
     "ShuffleUnitV2: stride=4 must be 1, 2 or 3": lambda: blocks.ShuffleUnitV2(4, 4, 4),
+    "ShuffleUnitV2: oup=7 must be even": lambda: blocks.ShuffleUnitV2(4, 7, 2),
     "needs an even oup = inp, got inp=4 and oup=6": lambda: blocks.ShuffleUnitV2(4, 6, 1),
     "BasicBlock: groups=2, base_width=64": lambda: blocks.BasicBlock(2, 2, groups=2),
     "and dilation=2 must be 1, 64 and 1": lambda: blocks.BasicBlock(2, 2, dilation=2),

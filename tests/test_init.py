@@ -293,10 +293,10 @@ def test_parameters_are_filled_without_a_trace():
         (lambda t: init.eye_(t[0]), r"eye_: tensor has shape \[3\], expected 2 axes"),
         (lambda t: init.sparse_(t[0], 0.1), r"sparse_: tensor has shape \[3\], expected 2 axes"),
         (lambda t: init.sparse_(t, 1.5), "sparsity=1.5 must be from 0 to 1"),
-        (lambda t: init.dirac_(t), r"dirac_: tensor has shape \[2, 3\], expected 3, 4 or 5"),
+        (lambda t: init.dirac_(t), r"dirac_: tensor has shape \[2, 3\], expected 3 or 4 or 5"),
         (lambda t: init.dirac_(t.reshape(2, 3, 1), 3), "groups=3 must divide the 2 output"),
         (lambda t: init.dirac_(t.reshape(2, 3, 1), 0), "groups=0 must divide the 2 output"),
-        (lambda t: init.xavier_normal_(t[0]), r"shape \(3,\) has no fan"),
+        (lambda t: init.xavier_normal_(t[0]), r"xavier_normal_: shape \(3,\) has no fan"),
     ],
 )
 def test_mistakes_change_nothing(call, message):
@@ -307,5 +307,24 @@ def test_mistakes_change_nothing(call, message):
 
 
 def test_integers_cannot_be_initialised():
-    with pytest.raises(TypeError, match="expected a float32 or float64 tensor, got int64"):
+    with pytest.raises(TypeError, match="zeros_: tensor is int64, expected float32 or float64"):
         init.zeros_(nc.tensor([1, 2]))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("uniform_", "normal_", "trunc_normal_", "zeros_", "ones_", "eye_", "dirac_"),
+        *("orthogonal_", "xavier_uniform_", "xavier_normal_", "kaiming_uniform_"),
+        "kaiming_normal_",
+    ],
+)
+def test_only_tensors_can_be_initialised(name):
+    with pytest.raises(TypeError, match=f"^{name}: tensor must be a nanoconv Tensor, got ndarray"):
+        getattr(init, name)(np.zeros((2, 2), np.float32))
+
+
+@pytest.mark.parametrize("name", ["constant_", "sparse_"])
+def test_only_tensors_can_be_initialised_with_a_number(name):
+    with pytest.raises(TypeError, match=f"^{name}: tensor must be a nanoconv Tensor, got ndarray"):
+        getattr(init, name)(np.zeros((2, 2), np.float32), 0.5)

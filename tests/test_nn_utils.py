@@ -120,8 +120,26 @@ def test_mistakes():
     for call, error, message in [
         (lambda: nn.utils.clip_grad_norm_([p], -1), ValueError, "clip_grad_norm_: max_norm=-1"),
         (lambda: nn.utils.clip_grad_norm_([p], 1, math.nan), ValueError, "norm_type=nan"),
+        (lambda: nn.utils.get_total_norm([p], math.nan), ValueError, "^get_total_norm: norm_type"),
+        (lambda: nn.utils.get_total_norm([p * math.inf], 2, True), RuntimeError, "^get_total_norm"),
         (lambda: nn.utils.clip_grad_norm_([1.0], 1), TypeError, "expected tensors, got a float"),
         (lambda: nn.utils.clip_grad_value_([p], -1), ValueError, "clip_value=-1 must be"),
     ]:
         with pytest.raises(error, match=message):
             call()
+
+
+@pytest.mark.parametrize(
+    ("layer", "arguments", "attributes"),
+    [
+        ("ReLU6", {}, ("inplace", "min_val", "max_val")),
+        ("Hardsigmoid", {"inplace": True}, ("inplace",)),
+        ("ZeroPad1d", {"padding": 2}, ("padding", "value")),
+        ("ZeroPad2d", {"padding": (1, 2, 0, 1)}, ("padding", "value")),
+    ],
+)
+def test_layers_without_parameters_look_like_pytorchs(layer, arguments, attributes):
+    ours, theirs = (getattr(lib, layer)(**arguments) for lib in (nn, torch.nn))
+    assert repr(ours) == repr(theirs)
+    for name in attributes:
+        assert getattr(ours, name) == getattr(theirs, name)

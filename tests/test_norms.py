@@ -372,3 +372,33 @@ def test_clear_errors(call, message):
 def test_wrong_types(call, message):
     with pytest.raises(TypeError, match=message):
         call()
+
+
+@pytest.mark.parametrize("rung", installed_rungs(local_response_norm.FORWARD))
+@pytest.mark.parametrize("size", [7, 8, 1000])
+def test_channels_that_a_window_has_beyond_the_ends_are_counted(rung, size):
+    """They add nothing but to the divisor; all windows of more taps than 2C − 1 are alike."""
+    values = normal(2, 4, 3)
+    x, t = nc.tensor(values, requires_grad=True), torch.tensor(values, requires_grad=True)
+    with nc.use(rung):
+        y = F.local_response_norm(x, size, 2.0)
+        y.sum().backward()
+    expected = TF.local_response_norm(t, size, 2.0)
+    expected.sum().backward()
+    np.testing.assert_allclose(y.detach().numpy(), expected.detach().numpy(), rtol=100 * EPS)
+    np.testing.assert_allclose(x.grad.numpy(), t.grad.numpy(), rtol=100 * EPS, atol=100 * EPS)
+
+
+def test_a_gigantic_window_normalises_nothing_and_takes_no_memory():
+    x = nc.tensor(normal(1, 3, 2))
+    assert F.local_response_norm(x, 2**40).tolist() == x.tolist()
+
+
+@pytest.mark.parametrize("rung", installed_rungs(local_response_norm.FORWARD))
+def test_local_response_norm_of_infinite_denominators(rung):
+    """d = −∞: its powers are +∞ for PyTorch, of other negative numbers NaN."""
+    values = np.array([[[1.0], [1e30], [2.0], [0.5], [0.1]]], np.float32)
+    with np.errstate(all="ignore"), nc.use(rung):
+        y = F.local_response_norm(nc.tensor(values), 2, alpha=-1.0, k=1.0)
+    expected = TF.local_response_norm(torch.tensor(values), 2, alpha=-1.0, k=1.0)
+    np.testing.assert_allclose(y.numpy(), expected.numpy(), rtol=100 * EPS)

@@ -396,6 +396,8 @@ def test_load_state_dict_mistakes_change_nothing():
         ("Adam", {"betas": (0.9, 1.0)}, r"Adam: betas=\(0\.9, 1\.0\)"),
         ("Adam", {"betas": (-0.1, 0.9)}, "Adam: betas="),
         ("Adam", {"betas": (0.9,)}, r"Adam: betas=\(0\.9,\) must be two numbers"),
+        ("Adam", {"betas": 0.9}, r"Adam: betas=0\.9 must be two numbers"),
+        ("AdamW", {"betas": ("a", 0.9)}, r"AdamW: betas=\('a', 0\.9\) must be two numbers"),
         ("AdamW", {"weight_decay": -1}, "AdamW: weight_decay=-1"),
         ("AdamW", {"differentiable": True}, "AdamW: differentiable=True is not supported"),
         ("NAdam", {"momentum_decay": -1}, "NAdam: momentum_decay=-1"),
@@ -429,3 +431,12 @@ def test_params_that_do_not_fit():
         ValueError, match=r"a parameter is float32\[1\] but its gradient float32\[2\]"
     ):
         optim.SGD([p]).step()
+
+
+def test_a_gradient_that_does_not_fit_moves_no_parameter():
+    first, second = nn.Parameter([1.0]), nn.Parameter([2.0])
+    optimizer = optim.SGD([{"params": [first]}, {"params": [second]}], lr=0.5, momentum=0.9)
+    first.grad, second.grad = nc.tensor([1.0]), nc.tensor([1.0, 2.0])
+    with pytest.raises(ValueError, match="but its gradient"):
+        optimizer.step()
+    assert (first.tolist(), second.tolist(), optimizer.state) == ([1.0], [2.0], {})

@@ -14,14 +14,14 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, FunctionType, ModuleType
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import nanoconv as nc  # noqa: E402
 from nanoconv import nn, ops  # noqa: E402
-from nanoconv.dispatch import Kernel, Ladder, always  # noqa: E402
+from nanoconv.dispatch import Kernel, Ladder, Op, always  # noqa: E402
 
 PAGE = ROOT / "docs" / "ops.md"
 TOOLS = ("checks", "geometry")  # what the lessons share; no op is defined there
@@ -71,6 +71,15 @@ ELSEWHERE = {  # functions of torch.nn.functional without a counterpart here
     ),
 }  # fmt: skip
 
+EVERYWHERE = (  # unlike PyTorch in more than one function
+    "float32 and float64 only, where PyTorch also takes integers or half precision: `linear`, the"
+    " convolutions, pooling, normalisation, activations, losses.",
+    "No deprecated `size_average` and `reduce`: in losses, what follows them in PyTorch's order is"
+    " given by name.",
+    "An `eps` that is negative or NaN is refused.",
+    "Tensors of different dtypes do not meet in one op; nothing is promoted silently.",
+)
+
 
 # --------------------------------------------------------------------------- what there is
 
@@ -108,16 +117,63 @@ def ladders_of(module: ModuleType) -> list[Ladder]:
     return list(found.values())
 
 
+def lent_ladders(module: ModuleType) -> list[str]:
+    """The other lessons whose ladders the functions of this one reach."""
+    found: dict[str, None] = {}
+    todo: list = list(functions_of(module).values())
+    seen: set[int] = set()
+    while todo:
+        value = todo.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, Ladder):
+            found[value.call.__module__.rpartition(".")[2]] = None
+        elif isinstance(value, Op):
+            todo += vars(value).values()
+        elif isinstance(value, dict):
+            todo += value.values()
+        elif isinstance(value, (list, tuple)):
+            todo += value
+        elif inspect.isfunction(value) and value.__module__.startswith("nanoconv.ops."):
+            todo += (value.__globals__[name] for name in names_in(value.__code__, value))
+            todo += (cell.cell_contents for cell in value.__closure__ or ())
+    own = module.__name__.rpartition(".")[2]
+    return sorted(name for name in found if name != own)
+
+
+def names_in(code: CodeType, function: FunctionType) -> set[str]:
+    """The names of its module that a function reads, also in the functions inside of it."""
+    inside = [const for const in code.co_consts if isinstance(const, CodeType)]
+    names = {name for name in code.co_names if name in function.__globals__}
+    return names.union(*(names_in(const, function) for const in inside))
+
+
+def forward_source(cls: type) -> str:
+    """The source of a layer's forward and of the methods that it calls on self or super()."""
+    source, todo, seen = "", ["forward"], set()
+    while todo:
+        seen.add(name := todo.pop())
+        owners = [base for base in cls.__mro__ if inspect.isfunction(vars(base).get(name))]
+        for owner in owners:
+            text = inspect.getsource(vars(owner)[name])
+            source += text
+            todo += set(re.findall(r"\b(?:self|super\(\))\.(\w+)\(", text)) - seen
+            if f"super().{name}(" not in text:
+                break
+    return source
+
+
 def layers_calling(name: str) -> list[str]:
-    """The layers whose forward calls the function of this name, or, of losses, whose it is."""
+    """The layers whose forward calls the function of this name, or has it as its `function`."""
     return [
         layer
         for layer in nn.__all__
         if inspect.isclass(cls := getattr(nn, layer))
         and "forward" in dir(cls)
         and (
-            re.search(rf"\bF\.{name}\(", inspect.getsource(cls.forward))
-            or vars(cls).get("function") is getattr(nc.functional, name, ...)  # a loss
+            re.search(rf"\bF\.{name}\(", forward_source(cls))
+            or getattr(cls, "function", None) is getattr(nc.functional, name, ...)
         )
     ]
 
@@ -182,6 +238,8 @@ def section(name: str, module: ModuleType) -> Iterator[str]:
             rungs += [f"`{rung}`" for rung in ladder.rungs[len(rungs) :]]
             rows.append(f"| {ladder.name} | {', '.join(rungs)} |")
         yield "\n".join(rows)
+    if lent := lent_ladders(module):
+        yield f"Ladders of others that it runs on: {', '.join(f'[{k}](#{k})' for k in lent)}."
 
 
 def signature(function: Callable) -> str:
@@ -216,6 +274,7 @@ def page() -> str:
         "Names, order and defaults of arguments, results, gradients and errors are PyTorch's"
         " (`tests/test_arguments.py` compares all combinations of arguments), but:"
     )
+    parts.append("\n".join(f"- {text}" for text in EVERYWHERE))
     rows = ["| function | what is different |", "|---|---|"]
     for module in there.values():
         for name, function in functions_of(module).items():

@@ -9,7 +9,7 @@ Why: channels are neighbours in memory, so the windows of 8 or 16 of them are ad
 """
 
 from cython.parallel cimport prange, threadid
-from libc.math cimport powf, sqrtf
+from libc.math cimport INFINITY, powf, sqrtf
 from libc.string cimport memset
 
 cdef enum:
@@ -44,11 +44,13 @@ cdef void add_windows(
 
 
 cdef void powers(float *p, const float *d, float beta, Py_ssize_t C) noexcept nogil:
-    """p = d^beta"""
+    """p = d^beta; as for powf, that of −∞ is ∞."""
     cdef Py_ssize_t c
+    cdef float root
     if beta == 0.75:
         for c in range(C):
-            p[c] = sqrtf(d[c]) * sqrtf(sqrtf(d[c]))
+            root = sqrtf(INFINITY if d[c] == -INFINITY else d[c])
+            p[c] = root * sqrtf(root)
     else:
         for c in range(C):
             p[c] = powf(d[c], beta)

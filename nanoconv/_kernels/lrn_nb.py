@@ -37,7 +37,8 @@ def divisors(d, p, room, x, alpha, beta, k, size):
     add_windows(d, room, F32(k), F32(alpha / size), size)
     if beta == 0.75:
         for c in range(C):
-            p[c] = np.sqrt(d[c]) * np.sqrt(np.sqrt(d[c]))
+            root = np.sqrt(-d[c] if d[c] == -np.inf else d[c])  # (−∞)^¾ = ∞
+            p[c] = root * np.sqrt(root)
     else:
         for c in range(C):
             p[c] = d[c] ** F32(beta)

@@ -36,7 +36,11 @@ class ReLU(_InPlace):
 
 
 class ReLU6(_InPlace):
-    """y = min(max(x, 0), 6)."""
+    """y = min(max(x, 0), 6), of which PyTorch makes the attributes `min_val` and `max_val`."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__(inplace)
+        self.min_val, self.max_val = 0.0, 6.0
 
     def forward(self, input: Tensor) -> Tensor:
         return F.relu6(input)
@@ -162,6 +166,9 @@ class Hardsigmoid(_InPlace):
 
     def forward(self, input: Tensor) -> Tensor:
         return F.hardsigmoid(input)
+
+    def extra_repr(self) -> str:
+        return ""  # as in PyTorch, unlike all others
 
 
 class Hardswish(_InPlace):

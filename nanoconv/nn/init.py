@@ -29,15 +29,25 @@ from ..tape import no_grad
 from ..tensor import Array, Tensor
 
 
-def _written(tensor: Tensor) -> Array:
+def _checked(name: str, tensor: Any, *axes: int) -> None:
+    """A tensor of floats, with one of these numbers of axes if there are any."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name}: tensor must be a nanoconv Tensor, got {type(tensor).__name__}")
     if tensor.dtype.kind != "f":
-        raise TypeError(f"init: expected a float32 or float64 tensor, got {tensor.dtype}")
+        raise TypeError(f"{name}: tensor is {tensor.dtype}, expected float32 or float64")
+    if axes and tensor.ndim not in axes:
+        expected = " or ".join(map(str, axes))
+        raise ValueError(f"{name}: tensor has shape {list(tensor.shape)}, expected {expected} axes")
+
+
+def _written(tensor: Tensor) -> Array:
     with no_grad():
         return tensor._written()
 
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
     """Fill with numbers drawn uniformly from [a, b)."""
+    _checked("uniform_", tensor)
     if a > b:
         raise ValueError(f"uniform_: a={a} must not be greater than b={b}")
     array = _written(tensor)
@@ -49,6 +59,7 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """Fill with numbers drawn from the normal distribution N(mean, std²)."""
+    _checked("normal_", tensor)
     if std < 0:
         raise ValueError(f"normal_: std={std} must not be negative")
     array = _written(tensor)
@@ -69,6 +80,7 @@ def trunc_normal_(
     distribution function, and keep it with the second one as probability. Robert, Simulation of
     truncated normal variables, arXiv 0907.4010.
     """
+    _checked("trunc_normal_", tensor)
     if not std > 0:
         raise ValueError(f"trunc_normal_: std={std} must be positive")
     if not a <= b:
@@ -106,24 +118,26 @@ def _from_the_peak(
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """Fill with `val`."""
+    _checked("constant_", tensor)
     _written(tensor)[...] = val
     return tensor
 
 
 def zeros_(tensor: Tensor) -> Tensor:
     """Fill with 0."""
+    _checked("zeros_", tensor)
     return constant_(tensor, 0)
 
 
 def ones_(tensor: Tensor) -> Tensor:
     """Fill with 1."""
+    _checked("ones_", tensor)
     return constant_(tensor, 1)
 
 
 def eye_(tensor: Tensor) -> Tensor:
     """Fill a matrix with the identity: ones on the diagonal, zeros elsewhere."""
-    if tensor.ndim != 2:
-        raise ValueError(f"eye_: tensor has shape {list(tensor.shape)}, expected 2 axes")
+    _checked("eye_", tensor, 2)
     _written(tensor)[...] = np.eye(tensor.shape[0], tensor.shape[1])
     return tensor
 
@@ -135,8 +149,7 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     that keeps the size, the first channels of each group come out as they went in. Zagoruyko &
     Komodakis, DiracNets, arXiv 1706.00388.
     """
-    if tensor.ndim not in (3, 4, 5):
-        raise ValueError(f"dirac_: tensor has shape {list(tensor.shape)}, expected 3, 4 or 5 axes")
+    _checked("dirac_", tensor, 3, 4, 5)
     if not isinstance(groups, int) or groups < 1 or tensor.shape[0] % groups:
         raise ValueError(
             f"dirac_: groups={groups!r} must divide the {tensor.shape[0]} output channels"
@@ -158,6 +171,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1) -> Tensor:
     are equally likely. Saxe et al., Exact solutions to the nonlinear dynamics of learning in deep
     linear neural networks, arXiv 1312.6120.
     """
+    _checked("orthogonal_", tensor)
     if tensor.ndim < 2:
         raise ValueError(
             f"orthogonal_: tensor has shape {list(tensor.shape)}, expected 2 or more axes"
@@ -179,8 +193,7 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01) -> Tensor:
 
     Martens, Deep learning via Hessian-free optimization, ICML 2010.
     """
-    if tensor.ndim != 2:
-        raise ValueError(f"sparse_: tensor has shape {list(tensor.shape)}, expected 2 axes")
+    _checked("sparse_", tensor, 2)
     if not 0 <= sparsity <= 1:
         raise ValueError(f"sparse_: sparsity={sparsity} must be from 0 to 1")
     normal_(tensor, 0, std)
@@ -223,10 +236,14 @@ GAINS = {
 }
 
 
-def calculate_fans(tensor: Tensor) -> tuple[int, int]:
-    """(fan_in, fan_out) of a weight (O, C, …): C or O times the number of taps."""
+def calculate_fans(tensor: Tensor, name: str = "calculate_fans") -> tuple[int, int]:
+    """(fan_in, fan_out) of a weight (O, C, …): C or O times the number of taps.
+
+    `name` is that of the function in whose name errors are.
+    """
+    _checked(name, tensor)
     if tensor.ndim < 2:
-        raise ValueError(f"init: shape {tensor.shape} has no fan; expected 2 or more axes")
+        raise ValueError(f"{name}: shape {tensor.shape} has no fan; expected 2 or more axes")
     taps = math.prod(tensor.shape[2:])
     return tensor.shape[1] * taps, tensor.shape[0] * taps
 
@@ -234,23 +251,23 @@ def calculate_fans(tensor: Tensor) -> tuple[int, int]:
 def _kaiming_std(name: str, tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
     if mode.lower() not in ("fan_in", "fan_out"):
         raise ValueError(f"{name}: mode={mode!r} must be 'fan_in' or 'fan_out'")
-    fan = calculate_fans(tensor)[mode.lower() == "fan_out"]
+    fan = calculate_fans(tensor, name)[mode.lower() == "fan_out"]
     return calculate_gain(nonlinearity, a) / math.sqrt(max(fan, 1))
 
 
-def _xavier_std(tensor: Tensor, gain: float) -> float:
-    return gain * math.sqrt(2 / max(sum(calculate_fans(tensor)), 1))
+def _xavier_std(name: str, tensor: Tensor, gain: float) -> float:
+    return gain * math.sqrt(2 / max(sum(calculate_fans(tensor, name)), 1))
 
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:
     """Uniform on ±√3·σ with σ² = gain² · 2 / (fan_in + fan_out)."""
-    bound = math.sqrt(3) * _xavier_std(tensor, gain)
+    bound = math.sqrt(3) * _xavier_std("xavier_uniform_", tensor, gain)
     return uniform_(tensor, -bound, bound)
 
 
 def xavier_normal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
     """Normal with σ² = gain² · 2 / (fan_in + fan_out)."""
-    return normal_(tensor, 0, _xavier_std(tensor, gain))
+    return normal_(tensor, 0, _xavier_std("xavier_normal_", tensor, gain))
 
 
 def kaiming_uniform_(

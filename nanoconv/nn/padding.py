@@ -67,14 +67,24 @@ class ConstantPad2d(ConstantPad1d):
         super().__init__(padding, value)  # type: ignore[arg-type]
 
 
-class ZeroPad1d(Pad):
+class ZeroPad1d(ConstantPad1d):
     """Zeros around signals: `ConstantPad1d` with the value 0."""
 
-    axes = 1
+    def __init__(self, padding: int | tuple[int, int]) -> None:
+        super().__init__(padding, 0.0)
+
+    def extra_repr(self) -> str:
+        return f"{self.padding}"
 
 
-class ZeroPad2d(Pad):
+class ZeroPad2d(ConstantPad2d):
     """Zeros around images: `ConstantPad2d` with the value 0."""
+
+    def __init__(self, padding: int | tuple[int, int, int, int]) -> None:
+        super().__init__(padding, 0.0)
+
+    def extra_repr(self) -> str:
+        return f"{self.padding}"
 
 
 class ReflectionPad1d(Pad):

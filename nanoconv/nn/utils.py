@@ -44,7 +44,7 @@ def clip_grad_norm_(
     them alone. `foreach` changes nothing.
     """
     grads = _gradients("clip_grad_norm_", parameters)
-    total = get_total_norm(grads, norm_type, error_if_nonfinite)
+    total = _total("clip_grad_norm_", grads, norm_type, error_if_nonfinite)
     _scale("clip_grad_norm_", grads, max_norm, total)
     return total
 
@@ -56,16 +56,22 @@ def get_total_norm(
     foreach: bool | None = None,
 ) -> Tensor:
     """The norm of all numbers in the tensors, as if they were one vector."""
-    arrays = [t._data for t in _listed("get_total_norm", tensors)]
+    return _total(
+        "get_total_norm", _listed("get_total_norm", tensors), norm_type, error_if_nonfinite
+    )
+
+
+def _total(name: str, tensors: list[Tensor], norm_type: float, error_if_nonfinite: bool) -> Tensor:
+    arrays = [t._data for t in tensors]
     norm_type = float(norm_type)
     if math.isnan(norm_type):
-        raise ValueError(f"get_total_norm: norm_type={norm_type} must be a number or inf")
+        raise ValueError(f"{name}: norm_type={norm_type} must be a number or inf")
     dtype = np.result_type(*arrays) if arrays else np.dtype(np.float32)
     norms = np.array([_norm(array, norm_type) for array in arrays], dtype)
     total = wrap(np.asarray(_norm(norms, norm_type), dtype))
     if error_if_nonfinite and not math.isfinite(total.item()):
         raise RuntimeError(
-            f"clip_grad_norm_: the norm of the gradients is {total.item()}, expected a finite one "
+            f"{name}: the norm of the gradients is {total.item()}, expected a finite one "
             "(error_if_nonfinite=True)"
         )
     return total

@@ -3,7 +3,7 @@
 Without an activation, a chain of layers is a single layer.
 
     relu         max(x, 0)                                     Nair, Hinton, ICML 2010
-    relu6        min(max(x, 0), 6)                             Howard et al., arXiv 1704.04861
+    relu6        min(max(x, 0), 6)                             Krizhevsky, CIFAR-10, 2010 (below)
     leaky_relu   x where x > 0, else slope·x                   Maas et al., ICML 2013
     hardtanh     min(max(x, low), high)                        Collobert, thesis, 2004
     threshold    x where x > t, else v
@@ -12,7 +12,9 @@ Without an activation, a chain of layers is a single layer.
     hardshrink   x where |x| > λ, else 0                       Donoho, Johnstone, Biometrika 1994
     softshrink   x − λ where x > λ, x + λ where x < −λ, else 0    the same paper
 
-The ones made of exponentials are in smooth_activations.py, with the same two ladders each.
+Krizhevsky, Convolutional Deep Belief Networks on CIFAR-10, 2010, stops relu at 6 so that features
+are sparse sooner. The ones made of exponentials are in smooth_activations.py, with the same two
+ladders each.
 
 Every output depends on one input, so the gradient is a product, dx = dy · f′(x). At a kink, where f
 has no derivative, it is PyTorch's choice, written out as < or ≤ below. NaN stays NaN.

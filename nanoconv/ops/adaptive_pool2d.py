@@ -49,8 +49,8 @@ Array = np.ndarray
 def adaptive_pool2d_shape(op: str, x: tuple[int, ...], output_size: Any) -> Means:
     """The cells of x (…, H, W); None in `output_size` keeps an axis of x."""
     H, W = x[-2:]
-    wanted = output_size if isinstance(output_size, (tuple, list)) else (output_size,) * 2
-    if len(wanted) == 2:
+    wanted = (H, W) if output_size is None else output_size
+    if isinstance(wanted, (tuple, list)) and len(wanted) == 2:
         wanted = tuple(size if k is None else k for k, size in zip(wanted, (H, W), strict=True))
     OH, OW = pair(op, "output_size", wanted, 0)
     if 0 in (H, W):

@@ -4,6 +4,9 @@ An elementwise op y[k] = f(a[k], b[k]) sends to each input the output's gradient
 
     da[k] = dy[k] · ∂f/∂a (a[k], b[k])        db[k] = dy[k] · ∂f/∂b (a[k], b[k])
 
+    shapes    a and b any that broadcast, y their common shape; matmul (…, M, K) and (…, K, N)
+    cost      reading a and b and writing y; matmul M·K·N multiply-adds for each pair of matrices
+
 Shapes broadcast as in NumPy; the gradient of a broadcast input is the sum over its repetitions,
 which the tape takes care of. Two tensors must have one dtype; a number takes that of the tensor
 that it meets. Where a function has a kink, the derivative there is the one that PyTorch chose.

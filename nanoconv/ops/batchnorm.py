@@ -345,7 +345,7 @@ def batch_norm(
     vectors = given(running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
     check_dtypes("batch_norm", input=input, **vectors)
     M = batch_norm_shape(input.shape, training, **vectors)
-    if eps < 0:
+    if not eps >= 0:
         raise ValueError(f"batch_norm: eps={eps} must not be negative")
     if not training:
         if running_mean is None or running_var is None:

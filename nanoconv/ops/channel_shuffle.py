@@ -84,7 +84,7 @@ LADDER = Ladder(
 CHANNEL_SHUFFLE = Op(
     "channel_shuffle",
     forward=lambda x, groups: LADDER(x, groups),
-    vjp=lambda dy, y, x, groups: LADDER(dy, dy.shape[1] // groups),
+    vjp=lambda dy, y, x, groups: LADDER(dy, dy.shape[1] // groups or 1),  # 1: there may be none
     keeps="",
 )
 

@@ -35,7 +35,7 @@ from ..tensor import Tensor
 from .checks import batched, check_dtypes, given
 from .conv2d import conv2d_shape, convolved
 from .conv_transpose2d import conv_transpose2d_shape, transposed
-from .geometry import integers
+from .geometry import LARGEST, integers
 from .shaping import squeeze, unsqueeze
 
 
@@ -43,7 +43,9 @@ def single(op: str, name: str, value: Any, least: int) -> int:
     """An int, or a sequence of one, from `least` up."""
     found = integers(value, least)
     if len(found) != 1:
-        raise ValueError(f"{op}: {name}={value!r}, expected an integer from {least} up")
+        raise ValueError(
+            f"{op}: {name}={value!r}, expected an integer from {least} up to {LARGEST}"
+        )
     return found[0]
 
 

@@ -1,4 +1,8 @@
-"""New tensors: constants, ranges and random numbers."""
+"""New tensors: constants, ranges and random numbers.
+
+shapes    as given, or that of the tensor in whose likeness; ranges (n,)
+cost      writing each number once; random ones are drawn one by one
+"""
 
 from __future__ import annotations
 

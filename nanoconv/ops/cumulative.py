@@ -5,6 +5,9 @@
                                       s[m] = dy[m] + x[m + 1]·s[m + 1]
     prod     y = Π_k x[k]             dx[m] = dy · y / x[m] = dy · Π_{k < m} x[k] · Π_{k > m} x[k]
 
+    shapes    x and y alike; for prod, y without the axis
+    cost      one addition or multiplication for each number
+
 k and m run along the axis. Where an x is 0, running products, for prod one from each end, give the
 product of all others without a division.
 

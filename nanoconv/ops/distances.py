@@ -19,7 +19,9 @@ that of one term:
     mse 2d      l1 sign(d)      smooth_l1 clip(d/β, −1, 1)      huber clip(d, −δ, δ)
     kl_div −t (−eᵗ)             bce (x − t) / (x·(1 − x))       with logits σ(x) − t
 
-The first four depend on x − t alone, so the gradient by t is the opposite.
+The first four depend on x − t alone, so the gradient by t is the opposite. For the others it is
+
+    kl_div log t + 1 − x  (eᵗ·(t − x + 1))      bce log((1 − x)/x)      with logits −x
 
     shapes    x and t alike, any; ℓ the same
     cost      reading x and t; a logarithm or an exponential in the last three
@@ -81,7 +83,7 @@ def kl_forward(x: Array, t: Array, log_target: bool) -> Array:
 def kl_target_slope(x: Array, t: Array, log_target: bool) -> Array:
     if log_target:
         return np.exp(t) * (t - x + 1)
-    return np.where(t == 0, 0, np.log(t)) + 1 - x
+    return np.log(t) + t / t - x  # NaN at 0, where t·log t has no finite slope
 
 
 def bce_forward(x: Array, t: Array) -> Array:
@@ -128,7 +130,7 @@ TABLE: dict[str, tuple[Callable[..., Array], Callable[..., Array], Callable[...,
     "binary_cross_entropy": (
         bce_forward,
         bce_slope,
-        lambda x, t: np.clip(np.log1p(-x) - np.log(x), -100, 100),
+        lambda x, t: np.log1p(-x) - np.log(x),
     ),
 }
 
@@ -166,12 +168,15 @@ BCE_WITH_LOGITS = Op(
 # --------------------------------------------------------------------------- the public functions
 
 
-def check_pair(op: str, x: Tensor, t: Tensor, reduction: str, *more: str) -> None:
-    """Input and target are alike, and the reduction is known."""
-    check_dtypes(op, input=x, target=t)
+def check_pair(
+    op: str, x: Tensor, t: Tensor, reduction: str, *more: str, plural: bool = False
+) -> None:
+    """Input and target (of some, `inputs` and `targets`) are alike, and the reduction is known."""
+    s = "s" if plural else ""
+    check_dtypes(op, **{f"input{s}": x, f"target{s}": t})
     if x.shape != t.shape:
         raise ValueError(
-            f"{op}: target has shape {list(t.shape)}, expected {list(x.shape)} as the input; "
+            f"{op}: target{s} has shape {list(t.shape)}, expected {list(x.shape)} as the input{s}; "
             "expand() one of them"
         )
     if reduction not in (*REDUCTIONS, *more):
@@ -198,7 +203,7 @@ def weighted(op: str, losses: Tensor, **weights: Tensor | None) -> None:
 
 def reduced(losses: Tensor, reduction: str) -> Tensor:
     if reduction == "batchmean":
-        return losses.sum() / losses.shape[0]
+        return losses.sum() / losses.shape[0] if losses.ndim else losses
     return {"mean": Tensor.mean, "sum": Tensor.sum, "none": lambda y: y}[reduction](losses)
 
 
@@ -291,13 +296,12 @@ def kl_div(
     """How far the log-probabilities `input` are from the probabilities `target`.
 
     As torch.nn.functional.kl_div: "mean" is over all numbers, "batchmean" over the first axis,
-    which is what the mathematics means. With `log_target` the target is given as logarithms.
+    which is what the mathematics means, and of a scalar the sum. The gradient by a target of 0 is
+    NaN, as there. With `log_target` the target is given as logarithms.
 
     Unlike PyTorch: `target` must have the shape of `input`, as for `mse_loss`.
     """
     check_pair("kl_div", input, target, reduction, "batchmean")
-    if reduction == "batchmean" and not input.ndim:
-        raise ValueError("kl_div: reduction='batchmean' needs a batch axis, input is a scalar")
     losses = apply(DISTANCES["kl_div"], input, target, log_target=bool(log_target))
     return reduced(losses, reduction)
 
@@ -308,7 +312,7 @@ def binary_cross_entropy(
     """The surprise of probabilities `input` at the answers `target`, between 0 (no) and 1 (yes).
 
     As torch.nn.functional.binary_cross_entropy: no logarithm is below −100. ValueError where an
-    input is not between 0 and 1.
+    input or a target is not between 0 and 1.
 
     Unlike PyTorch: no deprecated `size_average` or `reduce`.
     """
@@ -319,6 +323,8 @@ def binary_cross_entropy(
             "binary_cross_entropy: input has values outside of [0, 1] or NaN; for scores there is "
             "binary_cross_entropy_with_logits"
         )
+    if not ((target._data >= 0) & (target._data <= 1)).all():
+        raise ValueError("binary_cross_entropy: target has values outside of [0, 1] or NaN")
     losses = apply(DISTANCES["binary_cross_entropy"], input, target)
     return reduced(losses if weight is None else losses * weight, reduction)
 

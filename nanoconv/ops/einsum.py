@@ -1,6 +1,6 @@
 """Einstein's summation: any sum of products, written down by the names of its axes.
 
-    einsum("bik,bkj->bij", a, b)        y[b,i,j] = Σ_k a[b,i,k] · b[b,k,j]
+    einsum("nik,nkj->nij", a, b)        y[n,i,j] = Σ_k a[n,i,k] · b[n,k,j]
 
 One letter per axis of each operand. A letter that the output has not is summed over; one that
 stands twice in an operand takes its diagonal; "..." stands for any further axes, which broadcast.
@@ -13,7 +13,7 @@ Without "->" the output has, in alphabetical order, the letters that stand only 
 The sum is linear in each operand. The gradient of one is therefore the sum of dy with all others,
 in which its letters are the output:
 
-    da[b,i,k] = Σ_j dy[b,i,j] · b[b,k,j]        einsum("bij,bkj->bik", dy, b)
+    da[n,i,k] = Σ_j dy[n,i,j] · b[n,k,j]        einsum("nij,nkj->nik", dy, b)
 
 A letter that only this operand has was summed over alone: its gradient is the same all along.
 

@@ -40,7 +40,7 @@ def sigmoid_focal_loss(
     As torchvision.ops.sigmoid_focal_loss: a negative `alpha` leaves the α_t out. ValueError where
     shapes differ, and for gamma < 0.
     """
-    check_pair("sigmoid_focal_loss", inputs, targets, reduction)
+    check_pair("sigmoid_focal_loss", inputs, targets, reduction, plural=True)
     if not alpha <= 1:
         raise ValueError(f"sigmoid_focal_loss: alpha={alpha!r}, expected 0 to 1, or less for none")
     if not gamma >= 0:

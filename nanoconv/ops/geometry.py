@@ -45,7 +45,8 @@ def pair(op: str, name: str, value: Any, least: int) -> tuple[int, int]:
     both = integers(value, least)
     if len(both) not in (1, 2):
         raise ValueError(
-            f"{op}: {name}={value!r}, expected an integer or a pair of integers from {least} up"
+            f"{op}: {name}={value!r}, expected an integer or a pair of integers from {least} up "
+            f"to {LARGEST}"
         )
     return both[0], both[-1]
 
@@ -71,7 +72,8 @@ def sides(op: str, padding: Any) -> tuple[int, int, int, int] | str:
     if len(given) not in (1, 2):
         raise ValueError(
             f"{op}: padding={padding!r}, expected an integer, a pair (vertical, horizontal), "
-            "four values (top, bottom, left, right), 'valid' or 'same'; none negative"
+            "four values (top, bottom, left, right), 'valid' or 'same'; none negative "
+            f"or above {LARGEST}"
         )
     return given[0], given[0], given[-1], given[-1]
 

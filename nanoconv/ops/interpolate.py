@@ -14,6 +14,10 @@ middle, or, with `align_corners`, a point, and then the outermost points stay wh
 
     p = (i + ½)·H/OH − ½        or        p = i·(H − 1)/(OH − 1)
 
+A given `scale_factor` takes the place of OH/H in ⌊i·H/OH⌋ and the first p, unless
+`recompute_scale_factor`. "area" is no mixing of taps but the mean over the pixels of a cell, that
+is adaptive_avg_pool2d(x, (OH, OW)).
+
 "nearest" measures from the upper edge of row i, "nearest-exact" from its middle. Rows outside of
 the image are those at its border. k is the cubic of Keys with a = −¾, k(s) = (a + 2)s³ − (a + 3)s²
 + 1 up to s = 1 and a(s³ − 5s² + 8s − 4) from there to 2: it is 1 at 0 and 0 at 1 and 2, so that

@@ -31,6 +31,7 @@ import numpy as np
 
 from ..dispatch import Body, Kernel, Ladder, Op, empty, rows, unrows
 from ..tensor import Tensor, apply
+from .activations import real
 from .checks import check_dtypes
 from .shaping import integer
 
@@ -167,8 +168,11 @@ def local_response_norm(
     check_dtypes("local_response_norm", input=input)
     size = integer("local_response_norm", "size", size)
     local_response_norm_shape(input.shape, size)
-    numbers = {"alpha": float(alpha), "beta": float(beta), "k": float(k)}
+    given = {"alpha": alpha, "beta": beta, "k": k}
+    numbers = {name: real("local_response_norm", name, value) for name, value in given.items()}
     for name, value in numbers.items():
         if not math.isfinite(value):
             raise ValueError(f"local_response_norm: {name}={value!r}, expected a finite number")
-    return apply(LOCAL_RESPONSE_NORM, input, size=size, **numbers)
+    taps = min(size, 2 * max(input.shape[1], 1) - 1)  # more add only zeros
+    numbers["alpha"] *= taps / size
+    return apply(LOCAL_RESPONSE_NORM, input, size=taps, **numbers)

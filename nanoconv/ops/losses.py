@@ -63,8 +63,10 @@ def check_arguments(op: str, x: Tensor, target: Any, weight: Tensor | None, redu
             f"{op}: weight has shape {list(weight.shape)}, expected one for each of the "
             f"{classes(x)} classes"
         )
-    if weight is not None and weight.requires_grad:
-        raise ValueError(f"{op}: weight must not require a gradient, there is none")
+    if weight is not None and weight.requires_grad and target.dtype.kind != "f":
+        raise ValueError(
+            f"{op}: weight must not require a gradient, there is none with classes as target"
+        )
 
 
 def check_classes(op: str, x: Tensor, target: Tensor, ignore_index: int) -> None:
@@ -185,7 +187,8 @@ def cross_entropy(
     """The mean surprise of the scores `input` (N, C, …) at `target`, classes or probabilities.
 
     As torch.nn.functional.cross_entropy, without its deprecated arguments. Integers (N, …) are
-    classes, floats (N, C, …) probabilities, which do not go with `ignore_index`. The mean over no
+    classes, floats (N, C, …) probabilities, which do not go with `ignore_index`; with them `weight`
+    may require a gradient. The mean over no
     example is NaN. ValueError where shapes do not fit or a target is no class.
 
     Unlike PyTorch: no deprecated `size_average` or `reduce`.

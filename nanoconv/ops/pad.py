@@ -211,6 +211,8 @@ def pad(
     if mode != "constant" and value:
         raise ValueError(f"pad: value={value!r} with mode={mode!r}, expected None")
     fill = input.dtype.type(0)
+    if not (value is None or isinstance(value, (bool, int, float, np.generic, Tensor))):
+        raise TypeError(f"pad: value={value!r}, expected a number")
     if value is not None and mode == "constant":
         fill = operand(value, input, "pad").item()
     return apply(PAD, input, widths=widths, mode=mode, value=fill)

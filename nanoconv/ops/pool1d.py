@@ -27,7 +27,7 @@ from typing import Any
 from ..tensor import Tensor, apply, wrap
 from .adaptive_pool2d import ADAPTIVE_AVG_POOL2D, ADAPTIVE_MAX_POOL2D, adaptive_pool2d_shape
 from .checks import batched, check_dtypes
-from .geometry import Geometry, integers
+from .geometry import LARGEST, Geometry, integers
 from .pool2d import AVG_POOL2D, MAX_POOL2D, pool2d_shape
 from .shaping import squeeze, unsqueeze
 
@@ -41,7 +41,9 @@ def single(op: str, name: str, value: Any, least: int) -> int:
     """An integer, or a sequence of one, from `least` up."""
     found = integers(value, least)
     if len(found) != 1:
-        raise ValueError(f"{op}: {name}={value!r}, expected an integer from {least} up")
+        raise ValueError(
+            f"{op}: {name}={value!r}, expected an integer from {least} up to {LARGEST}"
+        )
     return found[0]
 
 

@@ -42,8 +42,9 @@ def prelu_shape(x: tuple[int, ...], w: tuple[int, ...]) -> None:
         raise ValueError(f"prelu: weight has shape {list(w)}, expected (C,), (1,) or ()")
     C = x[1] if len(x) > 1 else 1
     if w not in ((), (1,), (C,)):
+        expected = "[1]" if C == 1 else f"[{C}] or [1]"
         raise ValueError(
-            f"prelu: weight has shape {list(w)}, expected [{C}] or [1] for input {list(x)}"
+            f"prelu: weight has shape {list(w)}, expected {expected} for input {list(x)}"
         )
 
 

@@ -5,6 +5,9 @@
     repeat   y[r·n + k] = x[k]                       dx[k] = Σ_r dy[r·n + k]
     tril     y[i, j] = x[i, j] if j ≤ i + d else 0   dx[i, j] = dy[i, j] if j ≤ i + d else 0
 
+    shapes    y as x, but for repeat and tile (…, r·n, …) and narrow and unbind, which take a part
+    cost      moving each number of y once; none for movedim, narrow and unbind, which are views
+
 n is the length of the axis, s the shift, r a repetition, d the diagonal above which there are
 zeros; triu has them below. All others are a permutation of the axes or a slice, as in `shaping.py`.
 
@@ -42,7 +45,7 @@ ROLL = Op(
 def flip(input: Tensor, *order: Any, dims: Any = None) -> Tensor:
     """The axes `dims` from their end to their start."""
     named = integers("flip", "dims", order, dims)
-    found = axes("flip", named, input.ndim) if named else ()
+    found = axes("flip", named, input.ndim, " in dims") if named else ()
     return apply(FLIP, input, dims=found)
 
 

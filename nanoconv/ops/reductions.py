@@ -4,6 +4,9 @@ A sum of functions of its terms, y = Σ_k f(x[k]), sends each term its own deriv
 
     dx[k] = dy · f'(x[k])
 
+    shapes    x any; y without the axes `dim`, or with length 1 there
+    cost      reading x once; var and std twice
+
 while a maximum passes dy on to the element that it chose. The reduced axes stay with length 1 if
 `keepdim`, otherwise they go; the gradients below first put them back (`restore`).
 """

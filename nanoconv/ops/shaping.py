@@ -4,6 +4,9 @@
     y has some of the numbers of x              dx = dy where they were taken, 0 elsewhere
     y has numbers of x repeatedly               dx = Σ dy over the repetitions
 
+    shapes    each its own, in its docstring
+    cost      none where y shares the memory of x; else moving each number of y once
+
 Results share the memory of x wherever strides can express them, as in NumPy and PyTorch. No
 gradient here needs the values of x, only its shape, so the tape holds no array (`keeps=""`).
 """
@@ -49,21 +52,24 @@ def integers(op: str, name: str, values: tuple, named: Any = None) -> tuple[int,
     return tuple(integer(op, name, value) for value in values)
 
 
-def axis(op: str, dim: Any, ndim: int, name: str = "dim") -> int:
+def axis(op: str, dim: Any, ndim: int, name: str = "dim", of: str = "") -> int:
     """`dim` counted from the front. A scalar has, as in PyTorch, the axes 0 and -1."""
     k, limit = integer(op, name, dim), max(ndim, 1)
     if not -limit <= k < limit:
-        raise ValueError(f"{op}: {name}={k}, expected {-limit} to {limit - 1} for {ndim} axes")
+        raise ValueError(f"{op}: {name}={k}{of}, expected {-limit} to {limit - 1} for {ndim} axes")
     return k % limit
 
 
-def axes(op: str, dim: Any, ndim: int) -> tuple[int, ...]:
-    """The axes that `dim` names: an integer, a sequence of integers, or None for all."""
+def axes(op: str, dim: Any, ndim: int, of: str = "") -> tuple[int, ...]:
+    """The axes that `dim` names: an integer, a sequence of integers, or None for all.
+
+    `of` is what an error says behind the dim: the name of the argument, if that is another.
+    """
     if dim is None or (isinstance(dim, Sequence) and len(dim) == 0):
         return tuple(range(ndim))
-    found = [axis(op, k, ndim) for k in (dim if isinstance(dim, Sequence) else (dim,))]
+    found = [axis(op, k, ndim, of=of) for k in (dim if isinstance(dim, Sequence) else (dim,))]
     if len(set(found)) != len(found):
-        raise ValueError(f"{op}: dim={dim} names an axis twice")
+        raise ValueError(f"{op}: dim={dim}{of} names an axis twice")
     return tuple(found) if ndim else ()
 
 

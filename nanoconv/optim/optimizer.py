@@ -86,7 +86,8 @@ class Optimizer:
             if not (isinstance(value, (int, float, np.number)) and value >= 0):
                 raise ValueError(f"{self._name}: {name}={value!r} must be a number from 0 up")
         betas = group.get("betas", (0.0, 0.0))
-        if not (len(betas) == 2 and all(0 <= beta < 1 for beta in betas)):
+        two = isinstance(betas, (tuple, list)) and len(betas) == 2
+        if not (two and all(isinstance(b, (int, float, np.number)) and 0 <= b < 1 for b in betas)):
             raise ValueError(
                 f"{self._name}: betas={betas!r} must be two numbers from 0 up, below 1"
             )
@@ -101,20 +102,24 @@ class Optimizer:
 
     @no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update every parameter that has a gradient; `closure` computes and returns the loss."""
+        """Update every parameter that has a gradient; `closure` computes and returns the loss.
+
+        ValueError, before any parameter has moved, if a gradient does not fit its parameter.
+        """
         loss = None
         if closure is not None:
             with enable_grad():
                 loss = closure()
+        for p in self._all():
+            if p.grad is not None and (p.grad.shape, p.grad.dtype) != (p.shape, p.dtype):
+                raise ValueError(
+                    f"{self._name}: a parameter is {p.dtype}{list(p.shape)} "
+                    f"but its gradient {p.grad.dtype}{list(p.grad.shape)}"
+                )
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is None:
                     continue
-                if (p.grad.shape, p.grad.dtype) != (p.shape, p.dtype):
-                    raise ValueError(
-                        f"{self._name}: a parameter is {p.dtype}{list(p.shape)} "
-                        f"but its gradient {p.grad.dtype}{list(p.grad.shape)}"
-                    )
                 g = -p.grad._data if group.get("maximize") else p.grad._data
                 self.update(p._written(), g, self.state.setdefault(p, {}), group)
         return loss

@@ -109,14 +109,17 @@ class ShuffleUnitV2(Module):
         parameters  D·B + 15·B + B² + [s > 1]·(11·C + C·B + 2·B)
         MACs        N·H·W·D·B + N·OH·OW·(9·B + B² + [s > 1]·(9·C + C·B))
 
-    B = O/2; D = C with a stride, else B. torchvision calls it InvertedResidual (shufflenetv2). Ma
-    et al., ShuffleNet V2, arXiv 1807.11164, figure 3(c) and (d).
+    B = O/2; D = C with a stride, else B. torchvision calls it InvertedResidual (shufflenetv2), and
+    makes oup − 1 channels of an odd `oup` with a stride, which is refused here. Ma et al.,
+    ShuffleNet V2, arXiv 1807.11164, figure 3(c) and (d).
     """
 
     def __init__(self, inp: int, oup: int, stride: int) -> None:
         super().__init__()
         check_stride("ShuffleUnitV2", stride, 1, 2, 3)
         half = oup // 2
+        if oup != 2 * half and stride > 1:
+            raise ValueError(f"ShuffleUnitV2: oup={oup} must be even, half of it for each branch")
         if stride == 1 and inp != 2 * half:
             raise ValueError(
                 f"ShuffleUnitV2: stride=1 needs an even oup = inp, got inp={inp} and oup={oup}"

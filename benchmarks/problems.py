@@ -56,7 +56,8 @@ def call(functional: Any, layer: Layer, x: Any, w: Any, b: Any) -> Any:
     if layer.op in ("group_norm", "layer_norm"):
         return getattr(functional, layer.op)(x, weight=w, bias=b, **layer.attrs)
     inputs = (x,) if w is None else (x, w) if b is None else (x, w, b)
-    return getattr(functional, layer.op)(*inputs, **layer.attrs)
+    name = "gelu" if layer.op == "gelu_tanh" else layer.op  # two ops by one name
+    return getattr(functional, name)(*inputs, **layer.attrs)
 
 
 def unfold(functional: Any, layer: Layer, x: Any) -> Any:
@@ -156,7 +157,7 @@ def problems_of(layer: Layer) -> list[Problem]:
         y, *extra = one_or_more(op.forward(*arrays, **attrs))
         found = climb(layer, "forward", partial(op.forward, **attrs), arrays)
         dy = np.random.default_rng(1).standard_normal(y.shape, np.float32)
-        outputs = (None, *extra) if extra else None  # no op with a ladder needs its y again
+        outputs = (y, *extra) if extra else y
         if isinstance(op.vjp, tuple):
             rules = [
                 (name, rule, (k,))

@@ -226,7 +226,9 @@ def others() -> Iterator[Layer]:
         yield bare("block12.dw.act", act, 576, 14)
     for c, side, block in ((144, 56, "block3.expand"), (576, 14, "block12.dw")):
         yield bare(f"{block}.act", "threshold", c, side, threshold=0.1, value=0.0)
+        yield bare(f"{block}.act", "gelu_tanh", c, side, approximate="tanh")
         yield bare(f"{block}.act", "glu", c, side, dim=1)
+        yield Layer(f"{block}.norm", "batch_norm_eval", (1, c, side, side), (c,), True)
         yield Layer(f"{block}.act", "prelu", (1, c, side, side), (c,))
     window = {"kernel_size": 3, "stride": 2, "padding": 1}
     yield bare("block4.dw", "avg_pool2d", 144, 56, **window)

@@ -38,8 +38,10 @@ MULTILINEAR = (
     "conv2d", "depthwise_conv2d", "conv_transpose2d", "im2col", "linear", "adaptive_avg_pool2d",
     "avg_pool2d",
 )  # fmt: skip
-NORMS = ("batch_norm", "group_norm", "layer_norm")
+NORMS = ("batch_norm", "batch_norm_eval", "group_norm", "layer_norm")
 SUMMED = (*MULTILINEAR, *NORMS, "prelu")  # all others add up no more than a few numbers
+SAME = {"gelu_tanh": "gelu"}  # the function of an op that shares it with another
+RECORDED = {"batch_norm_eval": "batch_norm"}  # what the tape calls an op that is timed two ways
 
 
 # --------------------------------------------------------------------------- calling an op
@@ -49,6 +51,8 @@ def call(functional: Any, layer: Layer, x: Any, w: Any, b: Any) -> Any:
     """The layer's op, in nanoconv.functional or torch.nn.functional: the names are the same."""
     if layer.op == "batch_norm":
         return functional.batch_norm(x, None, None, w, b, training=True)
+    if layer.op == "batch_norm_eval":  # b and w are the statistics, too
+        return functional.batch_norm(x, b.detach(), w.detach(), w, b)
     if layer.op == "depthwise_conv2d" and not hasattr(functional, "depthwise_conv2d"):
         return functional.conv2d(x, w, b, **layer.attrs, groups=layer.x[1])
     if layer.op == "im2col" and not hasattr(functional, "im2col"):
@@ -56,7 +60,7 @@ def call(functional: Any, layer: Layer, x: Any, w: Any, b: Any) -> Any:
     if layer.op in ("group_norm", "layer_norm"):
         return getattr(functional, layer.op)(x, weight=w, bias=b, **layer.attrs)
     inputs = (x,) if w is None else (x, w) if b is None else (x, w, b)
-    return getattr(functional, layer.op)(*inputs, **layer.attrs)
+    return getattr(functional, SAME.get(layer.op, layer.op))(*inputs, **layer.attrs)
 
 
 def unfold(functional: Any, layer: Layer, x: Any) -> Any:
@@ -74,7 +78,8 @@ def arrays_of(layer: Layer) -> tuple[np.ndarray | None, ...]:
         x = rng.standard_normal(layer.x, np.float32)
         return x, places(layer, rng), None
     shapes = (layer.x, layer.w, layer.w[:1] if layer.bias and layer.w else None)
-    return tuple(None if s is None else rng.standard_normal(s, np.float32) for s in shapes)
+    x, w, b = (None if s is None else rng.standard_normal(s, np.float32) for s in shapes)
+    return x, np.abs(w) + np.float32(0.1) if layer.op == "batch_norm_eval" else w, b
 
 
 def places(layer: Layer, rng: np.random.Generator) -> np.ndarray:
@@ -151,12 +156,13 @@ def problems_of(layer: Layer) -> list[Problem]:
     with nc.use("numpy"):
         with observe(lambda op, inputs, attrs, y: seen.append((op, inputs, attrs))):
             call(nc.functional, layer, *tensors)
-        op, inputs, attrs = next(record for record in seen if record[0].name == layer.op)
+        name = RECORDED.get(layer.op, layer.op)
+        op, inputs, attrs = next(record for record in seen if record[0].name == name)
         arrays = tuple(None if t is None else t.numpy() for t in inputs)
         y, *extra = one_or_more(op.forward(*arrays, **attrs))
         found = climb(layer, "forward", partial(op.forward, **attrs), arrays)
         dy = np.random.default_rng(1).standard_normal(y.shape, np.float32)
-        outputs = (None, *extra) if extra else None  # no op with a ladder needs its y again
+        outputs = (y, *extra) if extra else y
         if isinstance(op.vjp, tuple):
             rules = [
                 (name, rule, (k,))

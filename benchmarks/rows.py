@@ -12,8 +12,8 @@ LANGUAGES = ("loops", "numba.loops", "numpy", "numba", "cython", "simd", "pytorc
 NAMES = ("loops", "the same in Numba", "NumPy", "Numba", "Cython", "SIMD", "PyTorch")
 ACTIVATIONS = (
     "relu", "relu6", "leaky_relu", "sigmoid", "tanh", "hardsigmoid", "hardswish", "silu", "gelu",
-    "mish", "softplus", "softsign", "logsigmoid", "elu", "selu", "celu", "hardtanh", "hardshrink",
-    "softshrink", "threshold",
+    "gelu_tanh", "mish", "softplus", "softsign", "logsigmoid", "elu", "selu", "celu", "hardtanh",
+    "hardshrink", "softshrink", "threshold",
 )  # fmt: skip
 NUMBER = r"([\d.,]+( %)?( \([\d.,]+\))?)?"
 

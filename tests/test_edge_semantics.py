@@ -146,6 +146,62 @@ def test_batches_of_nothing(function):
     assert x.grad.shape == x.shape
 
 
+WEIGHED = {  # with t(*shape) as the weights, or the classes, of which there are none
+    "max_pool2d": lambda F, x, t: F.max_pool2d(x, 2),
+    "avg_pool2d": lambda F, x, t: F.avg_pool2d(x, 3, 2, 1, ceil_mode=True),
+    "adaptive_max_pool2d": lambda F, x, t: F.adaptive_max_pool2d(x, 4),
+    "adaptive_avg_pool2d": lambda F, x, t: F.adaptive_avg_pool2d(x, (3, 4)),
+    "max_unpool2d": lambda F, x, t: F.max_unpool2d(x, t(0, 4, 6, 6).detach().long(), 2),
+    "batch_norm": lambda F, x, t: F.batch_norm(x, t(4).detach(), t(4).detach(), t(4), t(4)),
+    "batch_norm.training": lambda F, x, t: F.batch_norm(x, None, None, t(4), t(4), training=True),
+    "group_norm": lambda F, x, t: F.group_norm(x, 2, t(4), t(4)),
+    "layer_norm": lambda F, x, t: F.layer_norm(x, (6, 6), t(6, 6), t(6, 6)),
+    "local_response_norm": lambda F, x, t: F.local_response_norm(x, 3),
+    "conv2d": lambda F, x, t: F.conv2d(x, t(3, 4, 2, 2), t(3), 2),
+    "conv2d.depthwise": lambda F, x, t: F.conv2d(x, t(4, 1, 3, 3), t(4), groups=4),
+    "conv_transpose2d": lambda F, x, t: F.conv_transpose2d(x, t(4, 3, 2, 2), t(3), 2),
+    "unfold": lambda F, x, t: F.unfold(x, 2),
+    "fold": lambda F, x, t: F.fold(x.reshape(0, 16, 9), 4, 2),
+    "pad": lambda F, x, t: F.pad(x, (1, 2, 0, -1), value=3.0),
+    "pad.reflect": lambda F, x, t: F.pad(x, (1, 2, 0, 1), "reflect"),
+    "pad.circular": lambda F, x, t: F.pad(x, (1, 2, 0, 1), "circular"),
+    "interpolate": lambda F, x, t: F.interpolate(x, scale_factor=2, mode="bilinear"),
+    "interpolate.nearest": lambda F, x, t: F.interpolate(x, (3, 8)),
+    "prelu": lambda F, x, t: F.prelu(x, t(4)),
+    "glu": lambda F, x, t: F.glu(x, 1),
+    "mse_loss": lambda F, x, t: F.mse_loss(x, t(0, 4, 6, 6)),
+    "mse_loss.sum": lambda F, x, t: F.mse_loss(x, t(0, 4, 6, 6), reduction="sum"),
+    "huber_loss": lambda F, x, t: F.huber_loss(x, t(0, 4, 6, 6), reduction="none"),
+    "binary_cross_entropy": lambda F, x, t: F.binary_cross_entropy(x, t(0, 4, 6, 6).detach()),
+    "cross_entropy": lambda F, x, t: F.cross_entropy(x, t(0, 6, 6).detach().long()),
+    "cross_entropy.sum": lambda F, x, t: F.cross_entropy(
+        x, t(0, 6, 6).detach().long(), t(4).detach(), reduction="sum"
+    ),
+}  # instance_norm of no image is an error in PyTorch
+
+
+def of_nothing(library, function):
+    """The output for a batch of no images, and the gradients by x and by the weights."""
+    leaves = []
+
+    def ones(*shape):
+        leaves.append(library.ones(*shape, requires_grad=True))
+        return leaves[-1]
+
+    x = ones(0, 4, 6, 6)
+    y = function(nc.functional if library is nc else torch.nn.functional, x, ones)
+    y.sum().backward()
+    return [y.detach().numpy(), *(t.grad.numpy() for t in leaves if t.grad is not None)]
+
+
+@pytest.mark.parametrize("function", WEIGHED.values(), ids=WEIGHED)
+def test_batches_of_nothing_as_in_pytorch(function):
+    """Shapes, means over nothing, and weights whose gradient is a sum over nothing."""
+    for ours, theirs in zip(of_nothing(nc, function), of_nothing(torch, function), strict=True):
+        assert ours.shape == theirs.shape
+        np.testing.assert_array_equal(ours, theirs)
+
+
 # --------------------------------------------------------------------------- huge sizes
 
 HUGE = {

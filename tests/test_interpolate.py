@@ -51,6 +51,15 @@ def test_the_same_pixel_is_nearest(mode, rung, drawn):
     np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize("mode", ["nearest", "nearest-exact"])
+@pytest.mark.parametrize("scale", [1.05, 1.13, 1.24, 1.3, 2.05, 2.25, 2.4, 2.49])
+def test_the_same_pixel_is_nearest_where_sizes_are_multiples(mode, scale):
+    """Whatever `scale` says, PyTorch copies or doubles where the output has 1 or 2 × the size."""
+    for size in range(1, 14):
+        ours, theirs = matrices(mode, np.float32, (size, math.floor(size * scale), scale, {}))
+        np.testing.assert_array_equal(ours, theirs, str(size))
+
+
 @pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @given(drawn=axes(), align=st.booleans())

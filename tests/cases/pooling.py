@@ -53,8 +53,9 @@ POOL_ATTRS = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
 
 
 def with_ties(name, shape, rng):
-    """Random numbers with a few equal ones: of equal maxima the first must win."""
-    return rng.integers(-8, 8, shape) + 0.5
+    """Random numbers with a few equal ones, of which the first must win; or NaN, then the last."""
+    values = rng.integers(-8, 8, shape) + 0.5
+    return np.where(rng.random(shape) < 0.4, np.nan, values) if rng.random() < 0.3 else values
 
 
 @st.composite

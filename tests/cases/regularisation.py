@@ -13,7 +13,7 @@ import nanoconv as nc
 from .draws import any_shape
 
 SEED = 20
-sizes = st.sampled_from((0, 1, 2, 3, 5, 8))
+sizes = st.sampled_from((5, 3, 2, 1, 8, 0))
 
 
 def mask(x, p, axes):

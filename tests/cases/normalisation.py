@@ -16,7 +16,9 @@ from .draws import channels
 def normalised(draw, training):
     pixels = draw(st.sampled_from(((), (1,), (5,), (33,), (1, 1), (4, 4), (3, 7))))
     # Of two or three values x̂ hardly depends on what they are: all error, no derivative.
-    examples = st.integers(-(-6 // math.prod(pixels)), 8) if training else st.sampled_from((2, 1, 3, 0))
+    examples = (
+        st.integers(-(-6 // math.prod(pixels)), 8) if training else st.sampled_from((2, 1, 3, 0))
+    )
     C = draw(channels)
     affine = draw(st.booleans())
     shapes = {

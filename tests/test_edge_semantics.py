@@ -219,6 +219,27 @@ HUGE = {
     ),
     "interpolate": lambda x: nc.functional.interpolate(nc.zeros(1, 1, 2, 2), (2**21, 2**21)),
     "one_hot": lambda x: nc.functional.one_hot(nc.tensor([2**41])),
+    "max_pool2d": lambda x: nc.functional.max_pool2d(x[0].expand(2**30, 2**11, 4, 4), 1),
+    "avg_pool1d": lambda x: nc.functional.avg_pool1d(x[0].expand(2**30, 2**11, 4), 1),
+    "adaptive_max_pool2d": lambda x: nc.functional.adaptive_max_pool2d(x.reshape(1, 2, 3), 2**30),
+    "adaptive_avg_pool2d": lambda x: nc.functional.adaptive_avg_pool2d(x.reshape(1, 2, 3), 2**30),
+    "max_unpool2d": lambda x: nc.functional.max_unpool2d(
+        x.reshape(1, 1, 2, 3), nc.zeros(1, 1, 2, 3, dtype="int64"), 2, 2**30
+    ),
+    "conv_transpose2d": lambda x: nc.functional.conv_transpose2d(
+        x.reshape(1, 1, 2, 3), nc.ones(1, 1, 2, 2), stride=2**30
+    ),
+    "conv_transpose2d by dilation": lambda x: nc.functional.conv_transpose2d(
+        x.reshape(1, 1, 2, 3), nc.ones(1, 1, 2, 2), dilation=2**30
+    ),
+    "unfold": lambda x: nc.functional.unfold(x.reshape(1, 1, 2, 3), 2, padding=2**30),
+    "pad": lambda x: nc.functional.pad(x.reshape(1, 2, 3), (2**30,) * 4),
+    "interpolate by scale": lambda x: nc.functional.interpolate(
+        x.reshape(1, 1, 2, 3), scale_factor=1e30
+    ),
+    "interpolate area": lambda x: nc.functional.interpolate(
+        x.reshape(1, 1, 2, 3), 2**30, mode="area"
+    ),
 }
 
 

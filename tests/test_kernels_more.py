@@ -6,9 +6,12 @@ sizes around the tile, and runs large enough that threads are used at all.
 """
 
 import importlib
+import sys
 
 import numpy as np
 import pytest
+
+from nanoconv.dispatch import Body
 
 EPS = np.finfo(np.float32).eps
 FENCE = 32
@@ -412,3 +415,13 @@ def test_a_numba_body_compiles_once_and_takes_only_its_layout():
         double(np.empty(4, np.float32), x[::2], (4,))
     with pytest.raises(TypeError):
         double(x, writable, (8,))
+
+
+def test_channels_last_without_the_compiled_transpose(monkeypatch):
+    """A build may lose one module; then NumPy makes the copy."""
+    x = normal(2, 3, 5, 7)
+    image = Body(print, kind="cython").image
+    expected = image(x)
+    monkeypatch.setitem(sys.modules, "nanoconv._kernels.layout_cy", None)
+    np.testing.assert_array_equal(image(x), expected)
+    np.testing.assert_array_equal(expected, x.transpose(0, 2, 3, 1))

@@ -244,14 +244,16 @@ def bounds(
         return [2 * length * eps * np.abs(r) for r in changed(np.abs)]
     rng = np.random.default_rng(problem.seed + 2)
 
-    def moved(*names: str) -> list[np.ndarray]:
-        results = changed(lambda a: a * (1 + eps * rng.choice((-1.0, 1.0), a.shape)), *names)
-        return [np.abs(m - t) for m, t in zip(results, truth, strict=True)]
+    def moved(*names: str, step: float = eps) -> list[np.ndarray]:
+        results = changed(lambda a: a * (1 + step * rng.choice((-1.0, 1.0), a.shape)), *names)
+        return [eps / step * np.abs(m - t) for m, t in zip(results, truth, strict=True)]
 
     # Each input alone, because in x − μ changes of both may cancel; all at once, some times over,
     # because the signs within one input may be unlucky.
     alone = [sum(parts) for parts in zip(*map(moved, floats), strict=True)]
-    together = [np.max(parts, 0) for parts in zip(*(moved() for _ in range(4)), strict=True)]
+    # In float64 a change by ε may be lost in rounding; one of 2⁻⁴⁰ is not, so it counts in part.
+    runs = [moved() for _ in range(4)] + [moved(step=max(eps, 2.0**-40)) for _ in range(2)]
+    together = [np.max(parts, 0) for parts in zip(*runs, strict=True)]
     return [
         2 * length * (np.maximum(a, b) + eps * np.abs(t) + 1e-3 * eps)
         for a, b, t in zip(alone, together, truth, strict=True)

@@ -112,6 +112,7 @@ def workload() -> None:
         backward(F.avg_pool2d(x, 2, 1, padding=1))
         backward(F.adaptive_avg_pool2d(x, 2))
         backward(F.batch_norm(x, None, None, normal(C), normal(C), training=True))
+        backward(F.batch_norm(x, nc.zeros(C), nc.ones(C), normal(C), normal(C)))
         last = normal(N, 12, H, H).contiguous(memory_format=nc.channels_last)
         backward(F.channel_shuffle(last, 3))
         for name in ACTIVATIONS:

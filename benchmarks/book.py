@@ -7,6 +7,7 @@ from statistics import median
 from typing import Any
 
 from . import measure
+from .calls import Call
 from .layers import LAYERS
 from .problems import Problem
 
@@ -22,6 +23,7 @@ class Book:
         self.machine = measure.machine(threads)
         self.rows: list[dict[str, Any]] = []
         self.tiles: list[dict[str, Any]] = []  # of bench_tile.py
+        self.calls: list[dict[str, Any]] = []  # of bench_calls.py
         self.peaks: list[float] = []
         self._missing: dict[str, list[str]] = {}
         self._smallest: dict[str, str] = {}
@@ -96,6 +98,22 @@ class Book:
                 }
             )
 
+    def call(self, call: Call, training: bool, times: Times) -> None:
+        """Write down a whole call, ours and PyTorch's."""
+        ms = {name: median(samples) * 1e3 for name, samples in times.items()}
+        self.calls.append(
+            {
+                "op": call.op,
+                "name": call.name,
+                "shape": "×".join(map(str, call.shapes[0])),
+                "direction": "and back" if training else "forward",
+                "ms": ms["ours"],
+                "pytorch_ms": ms["pytorch"],
+                "over_pytorch": ms["pytorch"] / ms["ours"],
+                "best_over_pytorch": min(times["pytorch"]) / min(times["ours"]),
+            }
+        )
+
     def result(self) -> dict[str, Any]:
         """Everything that the report needs; problems and layers in the order of the networks."""
         rows = sorted(self.rows, key=lambda row: row["place"])
@@ -106,6 +124,7 @@ class Book:
             "mode": self.mode,
             "missing": self._missing,
             "tiles": self.tiles,
+            "calls": self.calls,
             "rows": sorted(rows, key=lambda row: problems.index(row["problem"])),
         }
 

@@ -49,11 +49,12 @@ def book(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    if BOOK not in config.stash or not (config.stash[BOOK].rows or config.stash[BOOK].tiles):
+    book = config.stash.get(BOOK, None)
+    if not book or not (book.rows or book.tiles or book.calls):
         return
     from . import report
 
-    result = config.stash[BOOK].result()
+    result = book.result()
     terminalreporter.section("benchmarks")
     terminalreporter.write_line(report.text(result))
     machine = result["machine"]

@@ -269,6 +269,8 @@ def longest_sum(layer: Layer) -> int:
     """K: how many numbers meet in one result, in whichever direction takes most."""
     if layer.op == "im2col":
         return layer.kernel**2
+    if layer.op == "interpolate":
+        return 16  # bicubic: 4×4 taps
     if layer.op not in SUMMED:
         return 4
     pixels, w = math.prod(layer.x[2:]), layer.w or (1,)

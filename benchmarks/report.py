@@ -29,6 +29,8 @@ from .rows import (
 )
 
 SLOWER = 1.1  # auto's pick may take so many times the time of the fastest rung
+PATIENCE = 1.5  # and so many times PyTorch's
+DIRECTIONS = ("forward", "and back")
 
 
 # --------------------------------------------------------------------------- the parts
@@ -158,6 +160,44 @@ def tile_share(result: dict[str, Any], asked: float = 0.85) -> str:
     return f"{table(header, body)}\n\nAt least {percent(asked)} alone: {reached} of {len(body)}."
 
 
+def whole_calls(result: dict[str, Any]) -> str:
+    """Ops without a ladder beside PyTorch's, with the tape and all the Python around."""
+    body = []
+    for found in grouped(result.get("calls", []), lambda r: (r["op"], r["name"])).values():
+        first, both = found[0], {r["direction"]: r for r in found}
+        cells = []
+        for direction in DIRECTIONS:
+            row = both.get(direction)
+            cells += [digits(row["ms"]), digits(row["over_pytorch"])] if row else ["", ""]
+        body.append((first["op"], first["name"], first["shape"], *cells))
+    if not body:
+        return "Not measured."
+    header = ("", "layer", "input", "forward ms", "× PyTorch", "and back ms", "× PyTorch")
+    return table(header, body)
+
+
+def slower_than_pytorch(result: dict[str, Any]) -> list[str]:
+    """What takes more than 1.5 times as long as in PyTorch, by minimum and by median.
+
+    A ladder is judged by the rung that is taken where `use()` says nothing.
+    """
+    found = []
+    for rows in grouped(result["rows"], lambda r: (r["problem"], r["layer"])).values():
+        peer = next((r for r in rows if r["rung"] == "pytorch"), None)
+        for auto in (r for r in rows if r["auto"] and peer):
+            if all(auto[k] > PATIENCE * peer[k] for k in ("ms", "min_ms")):
+                found.append((auto["problem"], auto["layer"], auto["shape"], auto, peer["ms"]))
+    for r in result.get("calls", []):
+        if max(r["over_pytorch"], r["best_over_pytorch"]) < 1 / PATIENCE:
+            title = f"{r['op']} {r['direction']}"
+            found.append((title, r["name"], r["shape"], r, r["pytorch_ms"]))
+    return [
+        f"{problem} on {layer} ({shape}): {digits(ours['ms'])} ms, PyTorch {digits(ms)} ms, "
+        f"{digits(ours['ms'] / ms)} times as long"
+        for problem, layer, shape, ours, ms in found
+    ]
+
+
 # --------------------------------------------------------------------------- the whole
 
 CAPTION = "Times faster than the NumPy reference (than PyTorch), geometric mean over the layers:"
@@ -172,6 +212,9 @@ def text(result: dict[str, Any]) -> str:
     rows = [{**r, "layer": f"{r['problem']}  {r['layer']}"} for r in result["rows"]]
     parts = [rows_table(rows, markdown=False), CAPTION, ladder(result), *missing(result)]
     parts += ["The pointwise tile, as a share of the measured multiply-adds:", tile_share(result)]
+    parts += ["Whole calls, one after the other with PyTorch's:", whole_calls(result)]
+    if slow := slower_than_pytorch(result):
+        parts.append("More than 1.5 times PyTorch's time:\n" + "\n".join(slow))
     if slow := too_slow(result):
         parts.append("WARNING: auto takes a rung although another is faster:\n" + "\n".join(slow))
     return "\n\n".join([*parts, machine_line(result)])
@@ -196,6 +239,11 @@ def markdown(result: dict[str, Any], picture: str, short: bool = False) -> str:
         over_numpy([r for r in mobile if r["op"] == "conv2d" and r["rung"] in im2col], least=1),
         "## The pointwise tile, as a share of the measured multiply-adds",
         tile_share(result),
+        "## Whole calls of ops without a ladder",
+        "Forward without a tape, and forward and back with it:",
+        whole_calls(result),
+        "## More than 1.5 times PyTorch's time",
+        "\n".join(f"- {line}" for line in slower_than_pytorch(result)) or "Nothing.",
         "## Where auto takes a rung although another is faster",
         "\n".join(f"- {line}" for line in too_slow(result)) or "Nowhere, by more than 10 %.",
         "## Not timed",

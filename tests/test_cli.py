@@ -151,13 +151,13 @@ def test_demo_as_json(tmp_path) -> None:
 
 
 def test_the_bars_move_with_every_batch_and_fill(monkeypatch) -> None:
-    from nanoconv import cli
+    from nanoconv.cli import demo as command
 
     train, test = demo.digits.load()
     monkeypatch.setattr(demo.digits, "load", lambda: (train[:64], test[:20]))
     moves, notes = [], []
 
-    class Bars(cli.Progress):
+    class Bars(command.Progress):
         def advance(self, task, advance=1):
             super().advance(task, advance)
             moves.append(self.tasks[task].percentage)
@@ -166,8 +166,8 @@ def test_the_bars_move_with_every_batch_and_fill(monkeypatch) -> None:
             super().update(task, **fields)
             notes.append((task, fields["note"].partition(",")[0]))
 
-    monkeypatch.setattr(cli, "Progress", Bars)
-    results = cli.train_all(seed=0, epochs=2)
+    monkeypatch.setattr(command, "Progress", Bars)
+    results = command.train_all(seed=0, epochs=2)
     assert moves == [25, 50, 75, 100] * len(results)
     assert notes == [(k, f"epoch {n}") for k in range(len(results)) for n in (1, 2)]
 

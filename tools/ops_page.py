@@ -246,7 +246,8 @@ def signature(function: Callable) -> str:
     """Names and defaults only: the types are in the file."""
     parameters = inspect.signature(function).parameters.values()
     plain = [p.replace(annotation=inspect.Parameter.empty) for p in parameters]
-    return cell(str(inspect.Signature(plain)))
+    text = str(inspect.Signature(plain))
+    return cell(re.sub(r"<class 'numpy\.(\w+)'>", r"\1", text))
 
 
 def page() -> str:

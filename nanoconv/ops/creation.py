@@ -1,7 +1,7 @@
 """New tensors: constants, ranges and random numbers.
 
-shapes    as given, or that of the tensor in whose likeness; ranges (n,)
-cost      writing each number once; random ones are drawn one by one
+    shapes    as given, or that of the tensor in whose likeness; ranges (n,)
+    cost      writing each number once; random ones are drawn one by one
 """
 
 from __future__ import annotations

@@ -24,7 +24,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..tensor import Tensor, apply
+from ..tape import state
+from ..tensor import Tensor, apply, wrap
 from .adaptive_pool2d import ADAPTIVE_AVG_POOL2D, ADAPTIVE_MAX_POOL2D, adaptive_pool2d_shape
 from .checks import batched, check_dtypes
 from .geometry import LARGEST, Geometry, integers
@@ -67,6 +68,8 @@ def as_image(op: str, input: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]
     """`input` (N, C, L) or (C, L) as (N, C, 1, L), and how to take the new axes off a result."""
     x, unbatch = batched(op, input, 3)
     check_dtypes(op, input=x)
+    if not (is_recorded(x) or state.observers):  # who needs no record of two views is spared them
+        return wrap(x._data[:, :, None]), lambda y: unbatch(wrap(y._data[:, :, 0]))
     return unsqueeze(x, 2), lambda y: unbatch(squeeze(y, 2))
 
 

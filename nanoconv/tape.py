@@ -105,8 +105,21 @@ class Storage:
         self.escaped = True
 
 
+ODD = (2 * np.arange(1024, dtype=np.uint64) + 1) * np.uint64(0x9E3779B97F4A7C15)
+
+
 def checksum(array: Array) -> int:
-    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    """A number that tells if an array was changed, whatever its memory format.
+
+    Of a large one, blocks of words are added up first, each times an odd number of its place, so
+    that no change of a word is lost, nor are two that change places. It is several times as fast.
+    """
+    memory = array.ravel("K").view(np.uint8)
+    if memory.size < 8 * ODD.nbytes:
+        return zlib.crc32(memory.data)
+    whole = memory.size // ODD.nbytes * ODD.nbytes
+    sums = np.einsum("ij,j->i", memory[:whole].view(np.uint64).reshape(-1, ODD.size), ODD)
+    return zlib.crc32(memory[whole:].data, zlib.crc32(sums.data))
 
 
 class Saved:

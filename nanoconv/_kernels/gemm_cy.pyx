@@ -127,6 +127,15 @@ cdef Py_ssize_t sum_over_pixels_scratch(Py_ssize_t C, int threads) noexcept nogi
     return whole_vectors(C) + threads * PIXEL_BLOCK * PANEL * LANES + 2 * LINE
 
 
+cdef void scaled_row(
+    float *c, float a, const float *b, const float *bias, Py_ssize_t N
+) noexcept nogil:
+    """c[n] = a·b[n] + bias[n]."""
+    cdef Py_ssize_t n
+    for n in range(N):
+        c[n] = a * b[n] + bias[n]
+
+
 cdef inline Matrix matrix(const float[:, :] m):
     return Matrix(
         &m[0, 0], m.strides[0] // <Py_ssize_t> sizeof(float),
@@ -141,11 +150,12 @@ def matmul_f32(
     """c[m, n] = bias[n] + Σ_k a[m, k]·b[n, k], the product of a linear layer.
 
     layout   a (M, K), b (N, K): contiguous, or transposes of what is; c (M, N); sizes (M, N, K)
-    loops    few rows: LANES rows of b → rows of a; otherwise those of gemm.h
-    tile     few rows: 1 × LANES dot products; otherwise that of gemm.h
-    why      with one row every weight is used once: reading them is all there is to do
+    loops    few rows: LANES rows of b → rows of a; K = 1: rows; otherwise those of gemm.h
+    tile     few rows: 1 × LANES dot products; K = 1: one row; otherwise that of gemm.h
+    why      with one row every weight is used once: reading them is all there is to do; with sums
+             of one term writing c is, and that is fastest in the order of memory
     """
-    cdef Py_ssize_t M, N, K, p, panels
+    cdef Py_ssize_t M, N, K, p, m, panels
     M, N, K = sizes
     if M * N == 0:
         return
@@ -154,7 +164,12 @@ def matmul_f32(
     cdef Matrix left = matrix(a), right = matrix(b)
     cdef bint rows_of_both = left.cols == right.cols == 1 and left.rows == right.rows == K
     with nogil:
-        if M > FEW_ROWS or not rows_of_both:
+        if K == 1 and left.rows == right.rows == 1:
+            for m in prange(
+                M, schedule="static", num_threads=threads, use_threads_if=M * N > WORTH_THREADS,
+            ):
+                scaled_row(out + m * N, left.start[m], right.start, start, N)
+        elif M > FEW_ROWS or not rows_of_both:
             right = Matrix(right.start, right.cols, right.rows)  # (K, N)
             times_rows(out, left, right, start, &scratch[0], M, N, K, threads)
         else:

@@ -1,23 +1,33 @@
 """Pooling: the maximum or the mean of what a window sees, and where their gradients go.
 
 Layout: NHWC; every loop over channels runs over neighbours in memory and becomes vectors.
-Loops: output rows (n, i) are shared among the threads; then j, channel tiles, taps (h, w), and
+Loops: output rows (n, i) are shared among the threads; then j, strips of channels, taps (h, w), and
     innermost the channels. Taps outside of the image are cut off before the loop, not tested in it.
-Tile: 64 channels of one output pixel; what is known of them so far, the maximum with its index or
-    the sum, stays in the L1 cache while the taps go by.
+Tile: the strips of pool.h; what is known of them so far, the maximum with its index or the sum,
+    stays in registers while the taps go by.
 Why: the pixels of a window are C floats apart, so a loop over taps would jump; a loop over channels
     streams, and windows that overlap find their pixels in the cache.
 """
 
 from cython.parallel cimport prange
-from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memset
 
 cdef extern from "pool.h" nogil:
+    ctypedef struct taps:
+        Py_ssize_t h0, h1, dh, w0, w1, dw, W
+
+    void max_where(
+        float *y, int32_t *where, const float *x, Py_ssize_t C, Py_ssize_t n, taps t)
+    void max_only(float *y, const float *x, Py_ssize_t C, Py_ssize_t n, taps t)
+    void max_line(
+        float *y, const float *x, Py_ssize_t h0, Py_ssize_t h1, const int64_t *cols,
+        Py_ssize_t W, Py_ssize_t n, Py_ssize_t even)
+    Py_ssize_t side_by_side(const int64_t *cols, Py_ssize_t n)
     void add_where(
         float *dx, const float *dy, const int64_t *index, Py_ssize_t C, Py_ssize_t c,
         Py_ssize_t end)
+    void mean(float *y, const float *x, float scale, Py_ssize_t C, Py_ssize_t n, taps t)
 
 cdef enum:
     TILE = 64
@@ -33,43 +43,28 @@ cdef inline Py_ssize_t inside(Py_ssize_t start, Py_ssize_t d) noexcept nogil:
     return start if start >= 0 else start + (d - 1 - start) // d * d
 
 
-cdef inline void take_maximum(
-    float *best, int32_t *where, const float *x, int32_t here, Py_ssize_t tile
+cdef inline taps taps_of(
+    Py_ssize_t h0, Py_ssize_t h1, Py_ssize_t dh, Py_ssize_t w0, Py_ssize_t w1, Py_ssize_t dw,
+    Py_ssize_t W,
 ) noexcept nogil:
-    """best = max(best, x) and where it was; of equals the first, but NaN beats all."""
-    cdef Py_ssize_t c
-    cdef bint better
-    for c in range(tile):
-        better = (x[c] > best[c]) | (x[c] != x[c])
-        best[c] = x[c] if better else best[c]
-        where[c] = here if better else where[c]
+    cdef taps t
+    t.h0, t.h1, t.dh, t.w0, t.w1, t.dw, t.W = h0, h1, dh, w0, w1, dw, W
+    return t
 
 
 cdef void max_pool_pixel(
-    float *y, int64_t *index, const float *x, Py_ssize_t C, Py_ssize_t W,
-    Py_ssize_t h0, Py_ssize_t h1, Py_ssize_t dh, Py_ssize_t w0, Py_ssize_t w1, Py_ssize_t dw,
+    float *y, int64_t *index, const float *x, Py_ssize_t C, taps t
 ) noexcept nogil:
-    """One output pixel, whose taps are the rows h0, h0 + dh … below h1 and such columns."""
-    cdef Py_ssize_t k, c0, c, h, w, tile
-    cdef int64_t first = h0 * W + w0 if h0 < h1 and w0 < w1 else -1
-    cdef float best[TILE]
+    """One output pixel."""
+    cdef Py_ssize_t c0 = 0, c, tile
+    cdef int64_t first = t.h0 * t.W + t.w0 if t.h0 < t.h1 and t.w0 < t.w1 else -1
     cdef int32_t where[TILE]  # counted from `first`: half as wide as index, twice as fast
-    for k in range((C + TILE - 1) // TILE):
-        c0 = k * TILE
+    while c0 < C:
         tile = min(TILE, C - c0)
+        max_where(&y[c0], where, &x[c0], C, tile, t)
         for c in range(tile):
-            best[c] = -INFINITY
-            where[c] = 0
-        h = h0
-        while h < h1:
-            w = w0
-            while w < w1:
-                take_maximum(best, where, &x[(h * W + w) * C + c0], h * W + w - first, tile)
-                w = w + dw
-            h = h + dh
-        for c in range(tile):
-            y[c0 + c] = best[c]
             index[c0 + c] = first + where[c]
+        c0 = c0 + TILE
 
 
 def max_pool_f32(
@@ -91,9 +86,11 @@ def max_pool_f32(
         for j in range(OW):
             w = j * sw - pl
             max_pool_pixel(
-                &y[n, i, j, 0], &index[n, i, j, 0], &x[n, 0, 0, 0], C, W,
-                inside(h, dh), min(H, h + (KH - 1) * dh + 1), dh,
-                inside(w, dw), min(W, w + (KW - 1) * dw + 1), dw,
+                &y[n, i, j, 0], &index[n, i, j, 0], &x[n, 0, 0, 0], C,
+                taps_of(
+                    inside(h, dh), min(H, h + (KH - 1) * dh + 1), dh,
+                    inside(w, dw), min(W, w + (KW - 1) * dw + 1), dw, W,
+                ),
             )
 
 
@@ -114,8 +111,37 @@ def window_max_f32(
         i = row % OH
         for j in range(OW):
             max_pool_pixel(
-                &y[n, i, j, 0], &index[n, i, j, 0], &x[n, 0, 0, 0], C, W,
-                rows[i, 0], rows[i, 1], 1, cols[j, 0], cols[j, 1], 1,
+                &y[n, i, j, 0], &index[n, i, j, 0], &x[n, 0, 0, 0], C,
+                taps_of(rows[i, 0], rows[i, 1], 1, cols[j, 0], cols[j, 1], 1, W),
+            )
+
+
+def window_max_only_f32(
+    float[:, :, :, ::1] y, const float[:, :, :, ::1] x, const int64_t[:, ::1] rows,
+    const int64_t[:, ::1] cols, tuple sizes, int threads,
+):
+    """The maxima of window_max_f32, without the positions that only a gradient needs."""
+    cdef Py_ssize_t N, C, H, W, OH, OW, row, n, i, j, even
+    N, C, H, W, OH, OW = sizes
+    if N * C * OH * OW == 0:
+        return
+    even = side_by_side(&cols[0, 0], OW)
+    for row in prange(
+        N * OH, nogil=True, num_threads=threads, schedule="static",
+        use_threads_if=N * H * W * C >= WORTH_THREADS,
+    ):
+        n = row // OH
+        i = row % OH
+        if C == 1:
+            max_line(
+                &y[n, i, 0, 0], &x[n, 0, 0, 0], rows[i, 0], rows[i, 1], &cols[0, 0], W, OW,
+                even,
+            )
+            continue
+        for j in range(OW):
+            max_only(
+                &y[n, i, j, 0], &x[n, 0, 0, 0], C, C,
+                taps_of(rows[i, 0], rows[i, 1], 1, cols[j, 0], cols[j, 1], 1, W),
             )
 
 
@@ -209,59 +235,31 @@ def max_unpool_backward_f32(
 # ------------------------------------------------------------------------------- mean
 
 
-cdef inline void sum_line(
-    float *line, const float *x, Py_ssize_t pixels, Py_ssize_t C, Py_ssize_t tile
-) noexcept nogil:
-    """line = the sum of 1, 2, 3 … pixels; taken in pairs, to touch `line` half as often."""
-    cdef Py_ssize_t c, w = 2 - pixels % 2
-    for c in range(tile):
-        line[c] = x[c] + x[C + c] if w == 2 else x[c]
-    while w < pixels:
-        for c in range(tile):
-            line[c] += x[w * C + c] + x[(w + 1) * C + c]
-        w = w + 2
-
-
-cdef void window_mean_pixel(
-    float *y, const float *x, Py_ssize_t C, Py_ssize_t W, float scale, Py_ssize_t tile,
-    Py_ssize_t h0, Py_ssize_t h1, Py_ssize_t w0, Py_ssize_t w1,
-) noexcept nogil:
-    """`tile` channels of one output pixel; line by line, as short sums have small errors."""
-    cdef Py_ssize_t h, c
-    cdef float line[TILE]
-    if h0 >= h1 or w0 >= w1:
-        memset(y, 0, tile * sizeof(float))
-        return
-    for h in range(h0, h1):
-        sum_line(line, &x[(h * W + w0) * C], w1 - w0, C, tile)
-        for c in range(tile):
-            y[c] = scale * line[c] + (y[c] if h > h0 else 0)
-
-
 def window_mean_f32(
     float[:, :, :, ::1] y, const float[:, :, :, ::1] x, const int64_t[:, ::1] rows,
     const int64_t[:, ::1] cols, const float[:, ::1] scale, tuple sizes, int threads,
 ):
     """y[n, i, j] = scale[i, j] · Σ x[n, h, w] over rows[i, 0] <= h < rows[i, 1] and such columns.
 
-    The channel tiles are shared among the threads too: a global mean has only one pixel.
+    Where rows are few, as of a global mean, threads share tiles of channels too.
     """
-    cdef Py_ssize_t N, C, H, W, OH, OW, tiles, k, n, i, j, c
+    cdef Py_ssize_t N, C, H, W, OH, OW, tile, tiles, k, n, i, j, c
     N, C, H, W, OH, OW = sizes
     if N * C * OH * OW == 0:
         return
-    tiles = (C + TILE - 1) // TILE
+    tile = TILE if N * OH < threads else C
+    tiles = (C + tile - 1) // tile
     for k in prange(
         N * OH * tiles, nogil=True, num_threads=threads, schedule="static",
         use_threads_if=N * H * W * C >= WORTH_THREADS,
     ):
         n = k // (OH * tiles)
         i = k // tiles % OH
-        c = k % tiles * TILE
+        c = k % tiles * tile
         for j in range(OW):
-            window_mean_pixel(
-                &y[n, i, j, c], &x[n, 0, 0, c], C, W, scale[i, j], min(TILE, C - c),
-                rows[i, 0], rows[i, 1], cols[j, 0], cols[j, 1],
+            mean(
+                &y[n, i, j, c], &x[n, 0, 0, c], scale[i, j], C, min(tile, C - c),
+                taps_of(rows[i, 0], rows[i, 1], 1, cols[j, 0], cols[j, 1], 1, W),
             )
 
 

@@ -78,6 +78,26 @@ def window_max_f32(y, index, x, rows, cols, sizes):
 
 
 @kernel()
+def window_max_only_f32(y, x, rows, cols, sizes):
+    """The maxima of window_max_f32, without the positions that only a gradient needs."""
+    N, C, H, W, OH, OW = sizes
+    best = np.empty((2, C), F32)
+    for n in range(N):
+        for i in range(OH):
+            for j in range(OW):
+                a, b = 0, 1
+                best[a] = LOWEST
+                for h in range(rows[i, 0], rows[i, 1]):
+                    for w in range(cols[j, 0], cols[j, 1]):
+                        a, b = b, a
+                        for c in range(C):
+                            v, m = x[n, h, w, c], best[b, c]
+                            best[a, c] = v if (v > m) | (v != v) else m
+                for c in range(C):
+                    y[n, i, j, c] = best[a, c]
+
+
+@kernel()
 def max_pool_backward_f32(dx, dy, index, sizes):
     """dx = 0, then dx[n, index[n,i,j,c], c] += dy[n,i,j,c]."""
     N, C, H, W, OH, OW = sizes

@@ -35,10 +35,18 @@ from typing import Any
 import numpy as np
 
 from ..dispatch import Body, Kernel, Ladder, Op, empty, is_channels_last
-from ..tensor import Tensor, apply, wrap
+from ..tensor import Tensor, apply
 from .checks import batched, check_dtypes
 from .geometry import check_output, pair
-from .pool2d import MAX_BACKWARD, MEAN, MEAN_BACKWARD, Means
+from .pool2d import (
+    MAX_BACKWARD,
+    MEAN,
+    MEAN_BACKWARD,
+    WINDOW_MAX,
+    Means,
+    is_recorded,
+    with_indices,
+)
 
 Array = np.ndarray
 
@@ -134,8 +142,8 @@ ADAPTIVE_MAX = Ladder(
 )
 ADAPTIVE_MAX_POOL2D = Op(
     "adaptive_max_pool2d",
-    forward=lambda x, cells: ADAPTIVE_MAX(x, cells),
-    vjp=lambda dy, y_and_index, x, cells: MAX_BACKWARD(dy, y_and_index[1], x.shape),
+    forward=lambda x, cells, indices: (ADAPTIVE_MAX if indices else WINDOW_MAX)(x, cells),
+    vjp=lambda dy, y_and_index, x, cells, indices: MAX_BACKWARD(dy, y_and_index[1], x.shape),
     keeps="",
 )
 ADAPTIVE_AVG_POOL2D = Op(
@@ -171,10 +179,9 @@ def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: bool = 
     x, unbatch = batched("adaptive_max_pool2d", input, 4)
     check_dtypes("adaptive_max_pool2d", input=x)
     cells = adaptive_pool2d_shape("adaptive_max_pool2d", input.shape, output_size)
-    y, index = apply(ADAPTIVE_MAX_POOL2D, x, cells=cells)
-    if not return_indices:
-        return unbatch(y)
-    return unbatch(y), unbatch(wrap(index.copy(order="K")))  # the tape keeps the original
+    indices = return_indices or is_recorded(x)
+    result = apply(ADAPTIVE_MAX_POOL2D, x, cells=cells, indices=indices)
+    return with_indices(result, unbatch, return_indices)
 
 
 def global_avg_pool2d(input: Tensor) -> Tensor:

@@ -24,11 +24,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..tape import state
 from ..tensor import Tensor, apply, wrap
 from .adaptive_pool2d import ADAPTIVE_AVG_POOL2D, ADAPTIVE_MAX_POOL2D, adaptive_pool2d_shape
 from .checks import batched, check_dtypes
 from .geometry import LARGEST, Geometry, integers
-from .pool2d import AVG_POOL2D, MAX_POOL2D, pool2d_shape
+from .pool2d import AVG_POOL2D, MAX_POOL2D, is_recorded, pool2d_shape, with_indices
 from .shaping import squeeze, unsqueeze
 
 Single = int | tuple[int]
@@ -67,6 +68,8 @@ def as_image(op: str, input: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]
     """`input` (N, C, L) or (C, L) as (N, C, 1, L), and how to take the new axes off a result."""
     x, unbatch = batched(op, input, 3)
     check_dtypes(op, input=x)
+    if not (is_recorded(x) or state.observers):  # who needs no record of two views is spared them
+        return wrap(x._data[:, :, None]), lambda y: unbatch(wrap(y._data[:, :, 0]))
     return unsqueeze(x, 2), lambda y: unbatch(squeeze(y, 2))
 
 
@@ -92,7 +95,8 @@ def max_pool1d(
     """
     x, back = as_image("max_pool1d", input)
     geo = pool1d_shape("max_pool1d", x.shape, kernel_size, stride, padding, dilation, ceil_mode)
-    return with_indices(apply(MAX_POOL2D, x, geo=geo), back, return_indices)
+    indices = return_indices or is_recorded(x)
+    return with_indices(apply(MAX_POOL2D, x, geo=geo, indices=indices), back, return_indices)
 
 
 def avg_pool1d(
@@ -122,7 +126,9 @@ def adaptive_max_pool1d(input: Tensor, output_size: Single, return_indices: bool
     x, back = as_image("adaptive_max_pool1d", input)
     size = single("adaptive_max_pool1d", "output_size", output_size, 0)
     cells = adaptive_pool2d_shape("adaptive_max_pool1d", x.shape, (1, size))
-    return with_indices(apply(ADAPTIVE_MAX_POOL2D, x, cells=cells), back, return_indices)
+    indices = return_indices or is_recorded(x)
+    result = apply(ADAPTIVE_MAX_POOL2D, x, cells=cells, indices=indices)
+    return with_indices(result, back, return_indices)
 
 
 def adaptive_avg_pool1d(input: Tensor, output_size: Single) -> Tensor:
@@ -134,9 +140,3 @@ def adaptive_avg_pool1d(input: Tensor, output_size: Single) -> Tensor:
     size = single("adaptive_avg_pool1d", "output_size", output_size, 0)
     cells = adaptive_pool2d_shape("adaptive_avg_pool1d", x.shape, (1, size))
     return back(apply(ADAPTIVE_AVG_POOL2D, x, cells=cells))
-
-
-def with_indices(result: Any, back: Callable[[Tensor], Tensor], wanted: bool) -> Any:
-    """What a maximum returns: y, and a copy of the positions if they are wanted."""
-    y, index = result
-    return (back(y), back(wrap(index.copy(order="K")))) if wanted else back(y)

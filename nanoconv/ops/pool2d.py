@@ -22,7 +22,8 @@ A maximum passes its gradient on to the pixel that it came from, a mean to all i
     mean   dx[n,c,h,w] = Σ_{i,j: h in rows(i), w in cols(j)} scale[i,j] · dy[n,c,i,j]
 
 Of equal maxima the first one, in reading order, takes all; a NaN is taken for larger than any
-number, and a later NaN for larger than an earlier one, as in PyTorch.
+number, and a later NaN for larger than an earlier one, as in PyTorch. Where it was is found out
+only if someone will ask, which takes longer than the maximum itself.
 
 Papers: LeCun et al., Gradient-Based Learning Applied to Document Recognition, Proc. IEEE 86, 1998
 (mean); Riesenhuber, Poggio, Nature Neuroscience 2, 1999 (maximum); Lin et al., Network in Network,
@@ -43,6 +44,7 @@ arXiv 1312.4400 (global).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -50,6 +52,7 @@ from typing import Any
 import numpy as np
 
 from ..dispatch import Body, Kernel, Ladder, Op, empty, is_channels_last
+from ..tape import is_grad_enabled
 from ..tensor import Tensor, apply, wrap
 from .checks import batched, check_dtypes
 from .geometry import Geometry, check_output, extent, pair
@@ -133,6 +136,13 @@ class Means:
 
 
 @lru_cache(maxsize=4096)
+def signals(windows: Means, planes: int) -> Means:
+    """The same windows of `planes` signals that are the rows of one image."""
+    rows = np.stack([np.arange(planes), np.arange(planes) + 1], 1)
+    return Means(planes, windows.W, rows, windows.cols, windows.area.repeat(planes, 0))
+
+
+@lru_cache(maxsize=4096)
 def average_means(geo: Geometry, count_include_pad: bool, divisor_override: int | None) -> Means:
     """The windows of avg_pool2d, cut off at the image's border."""
     start_h, start_w = np.arange(geo.OH) * geo.sh - geo.pt, np.arange(geo.OW) * geo.sw - geo.pl
@@ -166,6 +176,20 @@ def max_pool2d_loops(y, index, x, sizes):
                                     y[n, c, i, j] = value
                                     best = h * W + q
                     index[n, c, i, j] = best
+
+
+def window_max_loops(y, x, rows, cols, sizes):
+    N, C, H, W, OH, OW = sizes
+    for n in range(N):
+        for c in range(C):
+            for i in range(OH):
+                for j in range(OW):
+                    y[n, c, i, j] = x[n, c, rows[i, 0], cols[j, 0]]
+                    for h in range(rows[i, 0], rows[i, 1]):
+                        for w in range(cols[j, 0], cols[j, 1]):
+                            value = x[n, c, h, w]
+                            if value > y[n, c, i, j] or value != value:
+                                y[n, c, i, j] = value
 
 
 def max_pool2d_backward_loops(dx, dy, index, sizes):
@@ -222,6 +246,18 @@ def max_pool2d_forward(x: Array, geo: Geometry) -> tuple[Array, Array]:
     return y, index
 
 
+def window_max_forward(x: Array, windows: Means) -> Array:
+    """The maxima without their places, of windows as those of a mean."""
+    (N, C, _, W), (OH, OW) = x.shape, windows.area.shape
+    lines = empty((N, C, OH, W), x.dtype)
+    for i, (start, stop) in enumerate(windows.rows):
+        lines[:, :, i] = x[:, :, start:stop].max(2)
+    y = empty((N, C, OH, OW), x.dtype, is_channels_last(x))
+    for j, (start, stop) in enumerate(windows.cols):
+        y[..., j] = lines[..., start:stop].max(3)
+    return y
+
+
 def max_pool2d_backward(dy: Array, index: Array, x_shape: tuple[int, ...]) -> Array:
     N, C, H, W = x_shape
     dx = np.zeros((N, C, H * W), dy.dtype)
@@ -264,6 +300,13 @@ def call_max(body: Body, x: Array, geo: Geometry) -> tuple[Array, Array]:
     return y, index
 
 
+def call_window_max(body: Body, x: Array, windows: Means) -> Array:
+    y = body.empty((*x.shape[:2], *windows.area.shape), x.dtype)
+    sizes = (*x.shape, *y.shape[2:])
+    body(body.image(y), body.image(x), windows.rows, windows.cols, sizes=sizes)
+    return y
+
+
 def call_max_backward(body: Body, dy: Array, index: Array, x_shape: tuple[int, ...]) -> Array:
     dx = body.empty(x_shape, dy.dtype)
     sizes = (*x_shape, *dy.shape[2:])
@@ -295,6 +338,17 @@ MAX = Ladder(
     ],
     call=call_max,
     loops=max_pool2d_loops,
+)
+WINDOW_MAX = Ladder(
+    "window_max.forward",
+    reference=window_max_forward,
+    kernels=[
+        Kernel("cython.direct", "pool_cy:window_max_only_f32"),
+        Kernel("numba.direct", "pool_nb:window_max_only_f32"),
+        Kernel("numba.loops", "jit"),
+    ],
+    call=call_window_max,
+    loops=window_max_loops,
 )
 MAX_BACKWARD = Ladder(
     "max_pool2d.backward",
@@ -329,10 +383,26 @@ MEAN_BACKWARD = Ladder(
     call=call_mean_backward,
     loops=window_mean_backward_loops,
 )
+
+
+def max_pool2d_op(x: Array, geo: Geometry, indices: bool) -> Any:
+    """(y, index), or y alone, which dilated windows are not worth a kernel for."""
+    if indices:
+        return MAX(x, geo)
+    if geo.dh > 1 or geo.dw > 1:
+        return MAX(x, geo)[0]
+    windows = average_means(geo, True, 1)
+    if geo.H == geo.OH == 1 and x.flags.c_contiguous:  # signals, as they lie there: no copy
+        planes = geo.N * geo.C
+        rows = x.reshape(1, 1, planes, geo.W)
+        return WINDOW_MAX(rows, signals(windows, planes)).reshape(geo.y_shape)
+    return WINDOW_MAX(x, windows)
+
+
 MAX_POOL2D = Op(
     "max_pool2d",
-    forward=lambda x, geo: MAX(x, geo),
-    vjp=lambda dy, y_and_index, x, geo: MAX_BACKWARD(dy, y_and_index[1], x.shape),
+    forward=max_pool2d_op,
+    vjp=lambda dy, y_and_index, x, geo, indices: MAX_BACKWARD(dy, y_and_index[1], x.shape),
     keeps="",
 )
 AVG_POOL2D = Op(
@@ -367,10 +437,21 @@ def max_pool2d(
     x, unbatch = batched("max_pool2d", input, 4)
     check_dtypes("max_pool2d", input=x)
     geo = pool2d_shape("max_pool2d", x.shape, kernel_size, stride, padding, dilation, ceil_mode)
-    y, index = apply(MAX_POOL2D, x, geo=geo)
-    if not return_indices:
-        return unbatch(y)
-    return unbatch(y), unbatch(wrap(index.copy(order="K")))  # the tape keeps the original
+    indices = return_indices or is_recorded(x)
+    return with_indices(apply(MAX_POOL2D, x, geo=geo, indices=indices), unbatch, return_indices)
+
+
+def is_recorded(x: Tensor) -> bool:
+    """True if the gradient of what is computed from `x` may be asked for."""
+    return x.requires_grad and is_grad_enabled()
+
+
+def with_indices(result: Any, back: Callable[[Tensor], Tensor], wanted: bool) -> Any:
+    """What a maximum returns: y, and a copy of the positions if they are wanted."""
+    if not wanted:
+        return back(result[0] if isinstance(result, tuple) else result)
+    y, index = result
+    return back(y), back(wrap(index.copy(order="K")))  # the tape keeps the original
 
 
 def avg_pool2d(

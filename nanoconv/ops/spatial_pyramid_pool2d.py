@@ -23,14 +23,53 @@ Recognition, arXiv 1406.4729.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from ..tensor import Tensor
-from .adaptive_pool2d import adaptive_avg_pool2d, adaptive_max_pool2d
+import numpy as np
+
+from ..dispatch import Op, nchw, nhwc
+from ..tensor import Tensor, apply
+from .adaptive_pool2d import ADAPTIVE_MAX, adaptive_pool2d_shape
 from .checks import batched, check_dtypes
 from .geometry import integers
-from .shaping import cat, channels_last, contiguous, flatten
+from .pool2d import MAX_BACKWARD, MEAN, MEAN_BACKWARD, WINDOW_MAX, is_recorded
 
-POOLS = {"max": adaptive_max_pool2d, "avg": adaptive_avg_pool2d}
+Array = np.ndarray
+OP = "spatial_pyramid_pool2d"
+MODES = ("max", "avg")
+
+
+def pyramid_forward(x: Array, sides: tuple[int, ...], mode: str, indices: bool) -> Any:
+    """y; or, where the gradient of maxima will want their places, (y, those of each level)."""
+    x = nchw(nhwc(x))  # as compiled poolings read it: one copy for all levels
+    grids = [adaptive_pool2d_shape(OP, x.shape, k) for k in sides]
+    ladder = MEAN if mode == "avg" else ADAPTIVE_MAX if indices else WINDOW_MAX
+    levels, places = [ladder(x, cells) for cells in grids], []
+    if ladder is ADAPTIVE_MAX:
+        levels, places = map(list, zip(*levels, strict=True))
+    C = x.shape[1]
+    rows = [y.reshape(len(x), C * k * k) for y, k in zip(levels, sides, strict=True)]
+    return (np.concatenate(rows, 1), *places)
+
+
+def pyramid_backward(
+    dy: Array, y: Any, x: Array, sides: tuple[int, ...], mode: str, indices: bool
+) -> Array:
+    N, C = x.shape[:2]
+    dx, start = None, 0
+    for level, k in enumerate(sides):
+        part = dy[:, start : start + C * k * k].reshape(N, C, k, k)
+        if mode == "avg":
+            grad = MEAN_BACKWARD(part, adaptive_pool2d_shape(OP, x.shape, k))
+        else:
+            grad = MAX_BACKWARD(part, y[1 + level], x.shape)
+        dx = grad if dx is None else np.add(dx, grad, out=dx)
+        start += C * k * k
+    assert dx is not None
+    return dx
+
+
+SPATIAL_PYRAMID_POOL2D = Op(OP, pyramid_forward, pyramid_backward, keeps="")
 
 
 def spatial_pyramid_pool2d(
@@ -41,13 +80,14 @@ def spatial_pyramid_pool2d(
     `mode` is "max" or "avg"; (C, H, W) gives (C·Σ k²,). ValueError for a level below 1, no level
     at all, or an image without pixels.
     """
-    x, unbatch = batched("spatial_pyramid_pool2d", input, 4)
-    check_dtypes("spatial_pyramid_pool2d", input=x)
-    sides = check_pyramid("spatial_pyramid_pool2d", levels, mode)
+    x, unbatch = batched(OP, input, 4)
+    check_dtypes(OP, input=x)
+    sides = check_pyramid(OP, levels, mode)
     if 0 in x.shape[2:]:
-        raise ValueError(f"spatial_pyramid_pool2d: input {list(input.shape)} has no pixels")
-    x = contiguous(x, channels_last)  # as compiled poolings read it: one copy for all levels
-    return unbatch(cat([flatten(POOLS[mode](x, k), 1) for k in sides], 1))
+        raise ValueError(f"{OP}: input {list(input.shape)} has no pixels")
+    indices = mode == "max" and is_recorded(x)
+    y = apply(SPATIAL_PYRAMID_POOL2D, x, sides=sides, mode=mode, indices=indices)
+    return unbatch(y[0] if indices else y)
 
 
 def check_pyramid(op: str, levels: int | Sequence[int], mode: str) -> tuple[int, ...]:
@@ -55,6 +95,6 @@ def check_pyramid(op: str, levels: int | Sequence[int], mode: str) -> tuple[int,
     sides = integers(levels, 1)
     if not sides:
         raise ValueError(f"{op}: levels={levels!r}, expected integers from 1 up")
-    if mode not in POOLS:
+    if mode not in MODES:
         raise ValueError(f"{op}: mode={mode!r}, expected 'max' or 'avg'")
     return sides

@@ -177,6 +177,34 @@ def named(name, draw, ladders, **options):
     return Case(name, function, draw, window_size, ladders, **options)
 
 
+@st.composite
+def without_places(draw, problems):
+    """A problem of these, of which no one wants the positions; and a factor, for a gradient."""
+    shapes, attrs = draw(problems)
+    attrs.pop("return_indices")
+    N, C, *pixels = shapes["x"]
+    last = len(pixels) == 2 and draw(st.booleans())
+    x = (N, *pixels, C) if last else (N, C, *pixels)
+    return {"x": x, "w": (1,)}, {**attrs, "last": last}
+
+
+def maxima_alone(name, problems):
+    """A case of maxima whose x has no gradient, in either memory format."""
+
+    def function(F, x, w, last, **attrs):
+        return getattr(F, name)(x.permute(0, 3, 1, 2) if last else x, **attrs) * w
+
+    return Case(
+        f"{name}.values",
+        function,
+        without_places(problems),
+        lambda shapes, attrs: 50 * math.prod(shapes["x"]),  # the outputs, whose sum is dw
+        (pool2d.WINDOW_MAX,),
+        values=with_ties,
+        constants=("x",),
+    )
+
+
 MAX_LADDERS = (pool2d.MAX, pool2d.MAX_BACKWARD)
 MEAN_LADDERS = (pool2d.MEAN, pool2d.MEAN_BACKWARD)
 ADAPTIVE_LADDERS = (adaptive_pool2d.ADAPTIVE_MAX, pool2d.MAX_BACKWARD)
@@ -188,6 +216,9 @@ DEPTHWISE_LADDERS = (
 POOLS = [
     named("max_pool2d", pools(maximum=True), MAX_LADDERS, values=with_ties),
     named("max_pool1d", signals(maximum=True), MAX_LADDERS, values=with_ties),
+    maxima_alone("max_pool2d", pools(maximum=True)),
+    maxima_alone("max_pool1d", signals(maximum=True)),
+    maxima_alone("adaptive_max_pool2d", adaptive_maxima()),
     named("avg_pool2d", pools(maximum=False), MEAN_LADDERS, multilinear=True),
     named("avg_pool1d", signals(maximum=False), MEAN_LADDERS, multilinear=True),
     named("adaptive_avg_pool2d", adaptive_pools(), MEAN_LADDERS, multilinear=True),

@@ -2,6 +2,8 @@
 
 Each `nanoconv/_kernels/*_cy.pyx` is translated to C once, and that one C file is compiled once per
 instruction-set level into `nanoconv/_kernels/<level>/`. The import picks one level; see `isa()`.
+What Cython's modules have in common, memoryviews above all, is a module of its own, `shared_cy`,
+without which none of them loads: it would be most of each module, and of the time to build it.
 A level that the compiler refuses is left out, and without a compiler the package is pure Python.
 
     NANOCONV_NO_EXTENSIONS=1        build no extension at all
@@ -26,6 +28,7 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CCompilerError
 
 KERNELS = Path("nanoconv/_kernels")
+SHARED = "nanoconv._kernels.shared_cy"
 X86 = {
     "baseline": ["-march=x86-64-v2"],  # Nehalem, 2008
     "avx2": ["-march=x86-64-v3"],  # Haswell, 2013: AVX2 and FMA
@@ -42,6 +45,7 @@ CFLAGS += ["-fvisibility=hidden"]
 CFLAGS += ["-Wno-unused-function"]  # no module uses every static function of a header
 CFLAGS += ["-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
 CFLAGS += ["-fno-thread-jumps"]  # it takes the two selects of a clamp apart
+SHARED_CFLAGS = [] if "-O" in os.environ.get("CFLAGS", "") else ["-O2"]  # it has no hot loop
 LDFLAGS = ["-Wl,-s"]
 OPENMP = ["-fopenmp"]
 DIRECTIVES = {
@@ -79,9 +83,15 @@ def wanted_levels() -> list[str]:
     return wanted.split(",")
 
 
+def stem(extension: Extension) -> str:
+    return extension.name.rpartition(".")[2]
+
+
 def extensions() -> list[Extension]:
-    """One extension per module and level; `cpu_cy`, which chooses the level, belongs to none."""
-    found = []
+    """One extension per module and level; `cpu_cy`, which chooses it, and SHARED belong to none."""
+    found = [Extension(SHARED, [], depends=["setup.py"], extra_link_args=LDFLAGS)]
+    found[0].extra_compile_args = [*CFLAGS, *SHARED_CFLAGS]  # it is first as it takes longest
+    found[0].level = ""
     for pyx in sorted(KERNELS.glob("*_cy.pyx")):
         for level in [""] if pyx.stem == "cpu_cy" else wanted_levels():
             extension = Extension(
@@ -110,15 +120,19 @@ class BuildKernels(build_ext):
             self.missing["extensions"] = "installed with NANOCONV_NO_EXTENSIONS=1"
         elif reason := self.refusal(CFLAGS, LDFLAGS):
             self.missing["extensions"] = reason
+        self.parallel = self.parallel or os.cpu_count()
         if self.missing:
             self.extensions = []
         else:
             self.leave_out_refused_levels()
             self.add_openmp()
             self.translate()
-        self.parallel = self.parallel or os.cpu_count()
         self.remove_strays()
         super().build_extensions()
+        if SHARED in self.missing:
+            self.missing = {"extensions": self.missing[SHARED]}
+            self.extensions = []
+            self.remove_strays()
         self.write_record()
 
     def build_extension(self, ext: Extension) -> None:
@@ -153,20 +167,24 @@ class BuildKernels(build_ext):
         from Cython.Build import cythonize
 
         folder = Path(self.build_temp).parent / "cython"
-        pyx = {Path(e.sources[0]).stem: e.sources[0] for e in self.extensions}
-        modules = [Extension(f"nanoconv._kernels.{stem}", [path]) for stem, path in pyx.items()]
+        for c in folder.rglob("*.c"):
+            if c.stat().st_mtime < Path("setup.py").stat().st_mtime:
+                c.unlink()  # the directives stand here
+        sources = {stem(extension): extension.sources for extension in self.extensions}
         translated = cythonize(
-            modules,
+            [Extension(f"nanoconv._kernels.{name}", pyx) for name, pyx in sources.items()],
             build_dir=str(folder),
             compiler_directives=DIRECTIVES,
+            shared_utility_qualified_name=SHARED,
             force=self.force,
+            nthreads=self.parallel,
             quiet=True,
         )
         for header in folder.rglob("*.h"):
             header.unlink()  # Cython's copies, which would hide later changes of the originals
-        c = {Path(module.sources[0]).stem: module.sources[0] for module in translated}
+        c = {stem(module): module.sources for module in translated}
         for extension in self.extensions:
-            extension.sources = [c[Path(extension.sources[0]).stem]]
+            extension.sources = c[stem(extension)]
 
     def refusal(self, cflags: list[str], ldflags: list[str], source: str = PROBE) -> str:
         """Why the compiler cannot make an extension with these flags; empty if it can."""
@@ -213,4 +231,5 @@ class BuildKernels(build_ext):
         super().copy_extensions_to_source()
 
 
-setup(ext_modules=extensions(), cmdclass={"build_ext": BuildKernels})
+if __name__ == "__main__":  # not in the processes that translate
+    setup(ext_modules=extensions(), cmdclass={"build_ext": BuildKernels})

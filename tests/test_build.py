@@ -19,6 +19,9 @@ cdef extern from "twice.h":
 
 def apply(float x):
     return twice(x)
+
+def first(const double[::1] x):
+    return x[0]
 """
 needs_compiler = pytest.mark.skipif(
     not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="no C compiler"
@@ -85,10 +88,11 @@ def machine_levels(project: Path) -> list[str]:
 
 @needs_compiler
 def test_each_level_is_built_and_only_what_changed_again(project: Path) -> None:
-    cpu, every = "nanoconv._kernels.cpu_cy", machine_levels(project)
+    every = machine_levels(project)
+    no_level = [f"nanoconv._kernels.{name}" for name in ("cpu_cy", "shared_cy")]
     twice = [f"nanoconv._kernels.{level}.twice_cy" for level in sorted(every)]
     first = f"nanoconv._kernels.{every[0]}.twice_cy"
-    assert compiled(build(project, NANOCONV_BUILD_LEVELS=every[0])) == sorted([cpu, first])
+    assert compiled(build(project, NANOCONV_BUILD_LEVELS=every[0])) == sorted([first, *no_level])
     assert compiled(build(project)) == [name for name in twice if name != first]
     assert compiled(build(project)) == []
 
@@ -99,6 +103,11 @@ def test_each_level_is_built_and_only_what_changed_again(project: Path) -> None:
     assert compiled(build(project)) == twice
     code = "from nanoconv._kernels.twice_cy import apply; print(apply(3))"
     assert run("-c", code, cwd=project).stdout.strip() == "15.0"
+    for level in ask(project, "*_kernels.supported()").split():
+        code = "import array; from nanoconv._kernels import twice_cy as t"
+        code += "; print(t.first(array.array('d', [7])), t.__file__)"
+        said = run("-c", code, cwd=project, NANOCONV_ISA=level).stdout
+        assert re.match(rf"7\.0 .*/_kernels/{level}/twice_cy", said)
     assert not list(project.glob("nanoconv/**/*.c"))
 
 
@@ -133,6 +142,28 @@ def test_an_old_compiler_leaves_out_what_it_cannot_do(project: Path) -> None:
         ask(project, "_kernels.level", NANOCONV_ISA="avx512")
     said = "NANOCONV_ISA=avx512: no kernels were built for it: "
     assert f"{said}{script}: error: unknown -march=x86-64-v4" in failure.value.stderr
+
+
+@needs_compiler
+@pytest.mark.parametrize("refused", ["twice_cy", "shared_cy"])
+def test_a_user_may_lose_a_module_but_all_need_the_shared_one(refused: str, project: Path) -> None:
+    real = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))))
+    script = project / "cc"
+    script.write_text(
+        f'#!/bin/sh\ncase "$*" in *{refused}.c*) echo "error: no" >&2; exit 1; esac\n'
+        f'exec {real} "$@"\n'
+    )
+    script.chmod(0o755)
+    level, lib = machine_levels(project)[0], project / "lib"
+    chosen = {"CC": str(script), "NANOCONV_BUILD_LEVELS": level}
+    run("setup.py", "build", "--build-lib", lib, cwd=project, **chosen)
+    shutil.copy(project / "nanoconv/_kernels/__init__.py", lib / "nanoconv/_kernels")
+    what = "extensions" if refused == "shared_cy" else f"nanoconv._kernels.{level}.{refused}"
+    said = ask(lib, f"_kernels.supported() == (), _kernels.missing()[{what!r}]")
+    assert said.startswith(f"{refused == 'shared_cy'} ")
+    assert str(script) in said
+    left = {path.name.partition(".")[0] for path in lib.rglob(f"*{SUFFIX}")}
+    assert left == (set() if refused == "shared_cy" else {"cpu_cy", "shared_cy"})
 
 
 @needs_compiler

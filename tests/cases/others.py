@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from nanoconv.ops import (
     channel_shuffle,
     linear,
+    softmax,
 )
 
 from .draws import batches, channels
@@ -31,9 +32,12 @@ def products(draw):
 
 @st.composite
 def along_an_axis(draw):
-    shape = tuple(draw(st.lists(st.sampled_from((1, 2, 3, 7, 0)), min_size=0, max_size=4)))
+    shape = draw(st.lists(st.sampled_from((1, 2, 3, 7, 0)), min_size=0, max_size=4))
+    if shape:  # one axis that a kernel cuts into pieces, perhaps
+        k = draw(st.integers(0, len(shape) - 1))
+        shape[k] = draw(st.sampled_from((shape[k], 16, 37, 300)))
     limit = max(len(shape), 1)
-    return {"x": shape}, {"dim": draw(st.integers(-limit, limit - 1))}
+    return {"x": tuple(shape)}, {"dim": draw(st.integers(-limit, limit - 1))}
 
 
 OTHERS = [
@@ -58,17 +62,20 @@ OTHERS = [
         lambda F, x, dim: F.softmax(x, dim),
         along_an_axis(),
         lambda shapes, attrs: 8 + math.prod(shapes["x"]),
+        (softmax.FORWARD, softmax.BACKWARD),
     ),
     Case(
         "softmin",
         lambda F, x, dim: F.softmin(x, dim),
         along_an_axis(),
         lambda shapes, attrs: 8 + math.prod(shapes["x"]),
+        (softmax.FORWARD, softmax.BACKWARD),
     ),
     Case(
         "log_softmax",
         lambda F, x, dim: F.log_softmax(x, dim),
         along_an_axis(),
         lambda shapes, attrs: 8 + math.prod(shapes["x"]),
+        (softmax.LOG_FORWARD, softmax.LOG_BACKWARD),
     ),
 ]

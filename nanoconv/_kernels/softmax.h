@@ -4,6 +4,9 @@
    LINES running sums, which its numbers join in turn, and its last ones are filled up to as many
    by -inf, or 0 in a gradient, so that every loop inside has a length that the compiler knows.
 
+   Short lines that follow each other in memory are turned first, so that they are side by side;
+   not in a gradient, which has little to compute.
+
    The largest number takes no notice of NaN: then the sum is NaN, and with it the whole line. */
 #ifndef NANOCONV_SOFTMAX_H
 #define NANOCONV_SOFTMAX_H
@@ -18,10 +21,10 @@
 #define WIDEST 256 /* columns of a task */
 #define EACH for (int l = 0; l < LINES; l++)
 
-static inline float total(const float *part) {
-    float sum = 0;
-    EACH sum += part[l];
-    return sum;
+static inline float total(float *part) {
+    for (int half = LINES / 2; half > 0; half /= 2)
+        for (int l = 0; l < half; l++) part[l] += part[l + half];
+    return part[0];
 }
 
 /* The last n < LINES numbers of a line, and `fill`. */
@@ -37,14 +40,16 @@ static inline void larger(float *part, const float *x) {
 }
 
 static float largest(const float *x, ptrdiff_t C) {
-    float part[LINES], room[LINES], m = -INFINITY;
+    float part[LINES], room[LINES];
     ptrdiff_t c = 0;
     EACH part[l] = -INFINITY;
     for (; c + LINES <= C; c += LINES) larger(part, x + c);
     last_of(room, x + c, C - c, -INFINITY);
     larger(part, room);
-    EACH m = part[l] > m ? part[l] : m;
-    return m;
+    for (int half = LINES / 2; half > 0; half /= 2)
+        for (int l = 0; l < half; l++)
+            part[l] = part[l + half] > part[l] ? part[l + half] : part[l];
+    return part[0];
 }
 
 static inline void add_exp(float *part, const float *x, float m) {
@@ -170,6 +175,30 @@ static void log_softmax_backward_lines(float *restrict dx, const float *restrict
     for (ptrdiff_t c = 0; c < C; c++) COLUMNS sum[b] += dz[c * B + b];
     for (ptrdiff_t c = 0; c < C; c++)
         COLUMNS dx[c * B + b] = dz[c * B + b] - exp_f32(z[c * B + b]) * sum[b];
+}
+
+/* ------------------------------------------------------------------------------- short lines */
+
+#define SHORT 64 /* a line of fewer numbers costs more than they do */
+#define SIDE 32  /* so that this many are turned to lie side by side */
+
+typedef void (*lines_map)(float *y, const float *x, ptrdiff_t C, ptrdiff_t B, ptrdiff_t width);
+
+static void turn(float *to, const float *x, ptrdiff_t n, ptrdiff_t C) {
+    for (ptrdiff_t c = 0; c < C; c++)
+        for (ptrdiff_t l = 0; l < n; l++) to[c * SIDE + l] = x[l * C + c];
+}
+
+static void turn_back(float *y, const float *from, ptrdiff_t n, ptrdiff_t C) {
+    for (ptrdiff_t l = 0; l < n; l++)
+        for (ptrdiff_t c = 0; c < C; c++) y[l * C + c] = from[c * SIDE + l];
+}
+
+static void short_lines(lines_map f, float *y, const float *x, ptrdiff_t n, ptrdiff_t C) {
+    float from[SHORT * SIDE], to[SHORT * SIDE];
+    turn(from, x, n, C);
+    f(to, from, C, SIDE, n);
+    turn_back(y, to, n, C);
 }
 
 #endif

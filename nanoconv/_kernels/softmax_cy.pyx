@@ -2,9 +2,9 @@
 
 Layout: arrays are (A, C, B), C-contiguous, and a line is the C numbers at one place of A and B. In
     B = 1, rows or pixels of channels-last images, it is a run of memory.
-Loops: tasks of one row, or of up to 256 lines side by side, shared among the threads; in a task
-    the loops of `softmax.h`.
-Tile: 16 numbers of a row, or 256 columns.
+Loops: tasks of one row, of 32 rows if they are short, or of up to 256 lines side by side, shared
+    among the threads; in a task the loops of `softmax.h`.
+Tile: 16 numbers of a row, 32 rows turned in the cache, or 256 columns.
 Why: a line is read three times, for its maximum, its sum and its result, and only the first time
     from beyond the cache. Sums have one order, whatever the number of threads.
 """
@@ -21,6 +21,11 @@ ctypedef void (*gradient_map)(
 cdef extern from "softmax.h":
     lines_map softmax_lines, log_softmax_lines
     gradient_map softmax_backward_lines, log_softmax_backward_lines
+    void short_lines(
+        lines_map f, float *y, const float *x, Py_ssize_t n, Py_ssize_t C
+    ) noexcept nogil
+    enum:
+        SHORT, SIDE
 
 cdef enum:
     WIDEST = 256
@@ -33,6 +38,14 @@ cdef void forward(
     cdef Py_ssize_t A, C, B, tiles, task, p, b
     A, C, B = sizes
     if A * C * B == 0:
+        return
+    if B == 1 and C < SHORT:
+        for task in prange(
+            (A + SIDE - 1) // SIDE, nogil=True, num_threads=threads, schedule="static",
+            use_threads_if=A * C >= WORTH_THREADS,
+        ):
+            p = task * SIDE * C
+            short_lines(f, &y[0, 0, 0] + p, &x[0, 0, 0] + p, min(SIDE, A - task * SIDE), C)
         return
     tiles = (B + WIDEST - 1) // WIDEST
     for task in prange(

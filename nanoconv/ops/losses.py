@@ -25,7 +25,7 @@ the Inception Architecture, arXiv 1512.00567 (smoothing).
 >>> x = nc.tensor([[0.0, 0.0]], requires_grad=True)
 >>> loss = nc.functional.cross_entropy(x, nc.tensor([1]))
 >>> loss  # log 2: one bit of surprise
-tensor(0.6931472, op=div)
+tensor(0.6931472, op=mean_of_examples)
 >>> loss.backward()
 >>> x.grad
 tensor([[ 0.5, -0.5]])
@@ -81,7 +81,7 @@ def check_classes(op: str, x: Tensor, target: Tensor, ignore_index: int) -> None
             f"for input {list(x.shape)}"
         )
     t = target._data
-    if t.size and 0 <= t.min() and t.max() < classes(x):
+    if t.size and t.min() >= 0 and t.max() < classes(x):
         return
     wrong = t[((t < 0) | (t >= classes(x))) & (t != ignore_index)]
     if wrong.size:
@@ -144,6 +144,14 @@ NLL_LOSS = Op(
 )
 
 
+MEAN = Op(
+    "mean_of_examples",  # Σ ℓ / total, where total is what the examples count
+    lambda losses, total: np.divide(losses.sum(), losses.dtype.type(total)),
+    lambda dy, y, losses, total: np.broadcast_to(dy / losses.dtype.type(total), losses.shape),
+    keeps="",
+)
+
+
 # --------------------------------------------------------------------------- the public functions
 
 
@@ -173,7 +181,7 @@ def of_classes(
 def reduced(losses: Tensor, reduction: str, total: float) -> Tensor:
     if reduction == "none":
         return losses
-    return losses.sum() if reduction == "sum" else losses.sum() / total
+    return losses.sum() if reduction == "sum" else apply(MEAN, losses, total=total)
 
 
 def nll_loss(

@@ -132,6 +132,7 @@ def workload() -> None:
         for dim in (1, 3):
             backward(F.softmax(x, dim))
             backward(F.log_softmax(x, dim))
+            backward(x.cumsum(dim))
         t = normal(N, C, H, H + 1)
         for name in DISTANCES:
             backward(getattr(F, name)(x, t, reduction="none"))

@@ -1,4 +1,4 @@
-"""Channel shuffle, linear, softmax."""
+"""Channel shuffle, linear, softmax, running sums."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from nanoconv.ops import (
     channel_shuffle,
+    cumulative,
     linear,
     softmax,
 )
@@ -77,5 +78,13 @@ OTHERS = [
         along_an_axis(),
         lambda shapes, attrs: 8 + math.prod(shapes["x"]),
         (softmax.LOG_FORWARD, softmax.LOG_BACKWARD),
+    ),
+    Case(
+        "cumsum",
+        lambda F, x, dim: x.cumsum(dim),
+        along_an_axis(),
+        lambda shapes, attrs: max(*shapes["x"], 1, 1),
+        (cumulative.RUNNING_SUM,),
+        multilinear=True,
     ),
 ]

@@ -271,6 +271,18 @@ def norms() -> Iterator[tuple[str, Layer]]:
     yield "alexnet", bare("norm2", "local_response_norm", 256, 27, size=5)
 
 
+def outputs() -> Iterator[tuple[str, Layer]]:
+    """What a classifier and a segmenting net end with, softmax and losses: a batch of 64 images in
+    1000 classes; 21 classes for each pixel, as in DeepLabV3."""
+    rows, pixels = (64, 1000), (1, 21, 65, 65)
+    for op in ("softmax", "log_softmax"):
+        yield "rows", Layer("logits", op, rows, attrs={"dim": 1})
+        yield "deeplab_v3", Layer("pixels", op, pixels, attrs={"dim": 1})
+    every = {"reduction": "none"}
+    for op in ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"):
+        yield "rows", Layer("logits", op, rows, rows, attrs=every)
+
+
 def im2col(layer: Layer) -> Layer:
     """The windows of a convolution of more than one pixel."""
     groups = layer.x[1] // layer.w[1]
@@ -283,6 +295,7 @@ LAYERS += [im2col(layer) for layer in LAYERS if "conv2d" in layer.op and layer.k
 LAYERS += distinct("mobilenet_v2", others())
 LAYERS += [layer for net, own in DECODERS.items() for layer in distinct(net, iter(own))]
 LAYERS += [replace(layer, name=f"{net}.{layer.name}") for net, layer in norms()]
+LAYERS += [replace(layer, name=f"{net}.{layer.name}") for net, layer in outputs()]
 
 
 def smallest_first(layers: list[Layer]) -> list[Layer]:

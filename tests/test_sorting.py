@@ -129,3 +129,20 @@ def test_gradient_goes_where_the_values_came_from():
 def test_refusals(function, error, message):
     with pytest.raises(error, match=message):
         function(nc.zeros(2, 3))
+
+
+@given(data=st.data())
+def test_few_of_many_are_the_first_of_a_sort(data):
+    """topk of a few selects before it sorts: the same numbers, of equal ones the first."""
+    shape = data.draw(st.sampled_from(((40,), (3, 33), (17, 2), (2, 24, 3))))
+    dtype = data.draw(st.sampled_from((np.float32, np.int64)))
+    values = st.sampled_from(ODD) if dtype == np.float32 else st.integers(-2, 2)
+    if data.draw(st.booleans()):
+        values = st.integers(-50, 50)
+    x = nc.from_numpy(data.draw(hnp.arrays(dtype, shape, elements=values, fill=st.nothing())))
+    dim, largest = int(np.argmax(shape)), data.draw(st.booleans())
+    k = data.draw(st.integers(0, max(shape) // 8))
+    few, every = x.topk(k, dim, largest), x.sort(dim, descending=largest)
+    first = (slice(None),) * dim + (slice(k),)
+    np.testing.assert_array_equal(few.indices.numpy(), every.indices.numpy()[first])
+    np.testing.assert_array_equal(few.values.numpy(), every.values.numpy()[first])

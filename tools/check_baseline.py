@@ -27,6 +27,9 @@ ACTIVATIONS = (
     "hardswish", "sigmoid", "tanh", "silu", "gelu", "mish", "softplus", "softsign", "logsigmoid",
     "elu", "selu", "celu",
 )  # fmt: skip
+DISTANCES = (
+    "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy_with_logits",
+)  # fmt: skip
 EMULATOR = ["qemu-x86_64", "-cpu", "Nehalem"]
 # In 64-bit mode a first byte c4 or c5 is VEX and 62 is EVEX; segment and size prefixes may precede.
 VECTOR_EXTENSION = re.compile(r"^ *[0-9a-f]+:\t(?:(?:26|2e|36|3e|64|65|67) )*(?:c4|c5|62) ")
@@ -126,6 +129,20 @@ def workload() -> None:
         backward(F.adaptive_max_pool2d(x, 3))
         values, places = F.max_pool2d(x, 2, return_indices=True)
         backward(F.max_unpool2d(normal(*values.shape), places, 2))
+        for dim in (1, 3):
+            backward(F.softmax(x, dim))
+            backward(F.log_softmax(x, dim))
+            backward(x.cumsum(dim))
+        t = normal(N, C, H, H + 1)
+        for name in DISTANCES:
+            backward(getattr(F, name)(x, t, reduction="none"))
+        backward(F.sigmoid_focal_loss(x, t))
+        p, q = F.softmax(x, 1).detach(), F.softmax(t, 1).detach()
+        for a in (p, q):
+            a.requires_grad_()
+        backward(F.binary_cross_entropy(p, q, reduction="none"))
+        for log_target in (False, True):
+            backward(F.kl_div(p, q, reduction="none", log_target=log_target))
         backward(F.layer_norm(normal(N, H, C), (C,), normal(C), normal(C)))
         backward(F.group_norm(normal(N, 12, H, H), 3, normal(12), normal(12)))
         backward(F.local_response_norm(x, 3))

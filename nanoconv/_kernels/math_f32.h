@@ -6,9 +6,11 @@
    relative error of p (1.3e-8, a fifth of half an ulp). Then
        exp(x)   = 2^n p + 2^n              error < 1.1 ulp
        expm1(x) = 2^n p + (2^n - 1)        error < 1.8 ulp, also near 0, where exp(x) - 1 cancels
-   The logarithm is a series in s = u / (2 + u), and the error function, which a normal
+   The logarithms are series in s = u / (2 + u), after x = 2^n m, m in [1/sqrt 2, sqrt 2), and the error function, which a normal
    distribution needs far out in its tail, a polynomial in 1 / (1 + 0.35 t):
        log1p_unit(u)  = log(1 + u) = 2 artanh(s)    error < 2 ulp, 0 <= u <= 1
+       log(x)         = n ln 2 + log1p(m - 1)       error < 2 ulp
+       log_rest(x)    = log(1 - x)                  error < 3 ulp, 0 <= x <= 1
        normal_tail(t) = e^(t^2/2) Phi(-t)           error < 5 ulp, 0 <= t <= 14.5
    where Phi(-t) = erfc(t / sqrt 2) / 2 is the probability of a number below -t. For larger t
    e^(-t^2/2) is 0, and all that counts is that normal_tail is finite.
@@ -17,6 +19,7 @@
 #ifndef NANOCONV_MATH_F32_H
 #define NANOCONV_MATH_F32_H
 
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -71,6 +74,31 @@ static inline float log1p_unit_f32(float u) {
     q = q * z + 0x1.99d20ap-2f;
     q = q * z + 0x1.555502p-1f;
     return s * 2 + s * (z * q);
+}
+
+static inline float log_f32(float x) {
+    float normal = x < 0x1p-126f ? x * 0x1p24f : x;
+    int32_t bits;
+    memcpy(&bits, &normal, sizeof bits);
+    int32_t n = (bits - 0x3f3504f3) >> 23; /* the bits of 1 / sqrt 2 */
+    bits -= (int32_t)((uint32_t)n << 23);
+    float m;
+    memcpy(&m, &bits, sizeof m);
+    float u = m - 1, s = u / (2 + u), z = s * s; /* |s| <= 0.1716 */
+    float q = 0x1.c71c72p-3f;
+    q = q * z + 0x1.24924ap-2f;
+    q = q * z + 0x1.99999ap-2f;
+    q = q * z + 0x1.555556p-1f;
+    float power = (float)n - (x < 0x1p-126f ? 24.0f : 0.0f);
+    float y = power * 0x1.63p-1f + (s * 2 + (s * (z * q) - power * 0x1.bd0106p-13f));
+    y = x > 0 ? y : x == 0 ? -INFINITY : NAN;
+    return x < INFINITY ? y : x; /* NaN, too */
+}
+
+static inline float log_rest_f32(float x) {
+    float rest = 1 - x, lost = (1 - rest) - x; /* the rounding of 1 - x, exactly */
+    float more = lost / rest;
+    return log_f32(rest) + (rest > 0 ? more : 0);
 }
 
 static inline float normal_tail_f32(float t) {

@@ -1,4 +1,4 @@
-"""exp, expm1, log(1 + u) and the tail of the normal distribution, in float32, for Numba's bodies.
+"""exp, expm1, logarithms and the tail of the normal distribution, in float32, for Numba's bodies.
 
 No table, no branch, no call: a loop over these becomes vectors. Choices are between two values that
 are both at hand. Constants are float32, because a Python number would draw the arithmetic into
@@ -95,6 +95,37 @@ def log1p_unit(u):
     z = s * s
     q = ((L3 * z + L2) * z + L1) * z + L0
     return s * TWO + s * (z * q)
+
+
+SMALLEST, RAISED, RAISED_BY = F32(2**-126), F32(2**24), F32(24)  # subnormal numbers are raised
+ROOT_BITS = I32(0x3F3504F3)  # of 1 / √2
+M0, M1, M2, M3 = map(F32, (2 / 3, 2 / 5, 2 / 7, 2 / 9))
+INFINITY, NAN = F32(np.inf), F32(np.nan)
+
+
+@helper
+def log(x):
+    """log x = n·log 2 + log m with m from 1/√2 to √2, wrong by less than 2 units."""
+    raised = x * RAISED
+    small = x < SMALLEST
+    bits = F32(raised if small else x).view(I32)
+    n = I32((bits - ROOT_BITS) >> 23)
+    u = I32(bits - I32(n << 23)).view(F32) - ONE
+    s = u / (TWO + u)  # at most 0.1716
+    z = s * s
+    q = ((M3 * z + M2) * z + M1) * z + M0
+    power = F32(n) - (RAISED_BY if small else ZERO)
+    y = power * LN2_HIGH + (s * TWO + (s * (z * q) + power * LN2_LOW))
+    y = y if x > ZERO else (-INFINITY if x == ZERO else NAN)
+    return y if x < INFINITY else x  # NaN, too
+
+
+@helper
+def log_rest(x):
+    """log(1 − x), wrong by less than 3 units for 0 ≤ x ≤ 1."""
+    rest = ONE - x
+    more = ((ONE - rest) - x) / rest  # what rounding 1 − x took away
+    return log(rest) + (more if rest > ZERO else ZERO)
 
 
 @helper

@@ -100,6 +100,32 @@ COSINE_SIMILARITY = Op(
 )
 
 
+def embedding_forward(a: Array, b: Array) -> tuple[Array, ...]:
+    """The cosine c of rows, 1/√(α·β), c/α and c/β, where α = Σ a² + TINY and β likewise."""
+    dot, alpha, beta = (np.einsum("...k,...k->...", *ab) for ab in ((a, b), (a, a), (b, b)))
+    alpha, beta = alpha + a.dtype.type(TINY), beta + a.dtype.type(TINY)
+    scale = 1 / np.sqrt(alpha * beta)
+    c = dot * scale
+    return c, scale, c / alpha, c / beta
+
+
+def embedding_backward(dy: Array, scale: Array, share: Array, a: Array, b: Array) -> Array:
+    """The gradient by a: dc·(b/√(α·β) − a·c/α)."""
+    da = (dy * scale)[..., None] * b
+    da -= (dy * share)[..., None] * a
+    return da
+
+
+COSINE_OF_EMBEDDINGS = Op(
+    "cosine_of_embeddings",
+    forward=embedding_forward,
+    vjp=(
+        lambda dy, y, a, b: embedding_backward(dy, y[1], y[2], a, b),
+        lambda dy, y, a, b: embedding_backward(dy, y[1], y[3], b, a),
+    ),
+)
+
+
 # --------------------------------------------------------------------------- the public functions
 
 
@@ -176,9 +202,6 @@ def cosine_embedding_loss(
     if reduction not in REDUCTIONS:
         names = ", ".join(map(repr, REDUCTIONS))
         raise ValueError(f"{op}: reduction={reduction!r}, expected one of {names}")
-    dot, squares1, squares2 = (
-        (a * b).sum(-1) for a, b in ((input1, input2), (input1, input1), (input2, input2))
-    )
-    cos = dot / ((squares1 + TINY) * (squares2 + TINY)).sqrt()
+    cos = apply(COSINE_OF_EMBEDDINGS, input1, input2)[0]
     apart = clamp(cos - margin, min=0)
     return reduced(where(Tensor(target._data == 1), 1 - cos, apart), reduction)

@@ -26,10 +26,12 @@ from typing import Any
 
 import numpy as np
 
-from ..dispatch import Op
+from ..dispatch import Body, Kernel, Ladder, Op, empty, is_channels_last
 from ..tensor import Array, Tensor, apply, method
+from .activations import unflat
 from .reductions import restore
 from .shaping import axis, converted
+from .softmax import lines
 
 
 def _wide(x: Array) -> Any:
@@ -37,10 +39,46 @@ def _wide(x: Array) -> Any:
     return x.dtype if x.dtype.kind == "f" else np.int64
 
 
+def cumsum_loops(y, x, sizes):
+    A, C, B, backwards = sizes
+    for a in range(A):
+        for b in range(B):
+            total = 0.0
+            for k in range(C):
+                c = C - 1 - k if backwards else k
+                total += x[a, c, b]
+                y[a, c, b] = total
+
+
+def _cumsum(x: Array, dim: int, backwards: bool) -> Array:
+    if backwards:
+        return np.flip(_cumsum(np.flip(x, dim), dim, False), dim)
+    return np.cumsum(x, axis=dim, dtype=_wide(x))
+
+
+def call_cumsum(body: Body, x: Array, dim: int, backwards: bool) -> Array:
+    last = is_channels_last(x)
+    xl = lines(x, dim, last)
+    y = empty(xl.shape, x.dtype)
+    body(y, xl, sizes=(*xl.shape, int(backwards)))
+    return unflat(y.reshape(-1), x.shape, last)
+
+
+RUNNING_SUM = Ladder(
+    "cumsum",
+    reference=_cumsum,
+    kernels=[
+        Kernel("cython.lines", "cumsum_cy:cumsum_f32"),
+        Kernel("numba.lines", "cumsum_nb:cumsum_f32"),
+        Kernel("numba.loops", "jit"),
+    ],
+    call=call_cumsum,
+    loops=cumsum_loops,
+)
 CUMSUM = Op(
     "cumsum",
-    lambda x, dim: np.cumsum(x, axis=dim, dtype=_wide(x)),
-    lambda dy, y, x, dim: np.flip(np.cumsum(np.flip(dy, dim), axis=dim), dim),
+    lambda x, dim: (RUNNING_SUM if x.dtype.kind == "f" else _cumsum)(x, dim, False),
+    lambda dy, y, x, dim: RUNNING_SUM(dy, dim, True),
     keeps="",
 )
 

@@ -42,8 +42,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..dispatch import Op
+from ..dispatch import Body, Kernel, Ladder, Op, always, empty, is_channels_last
 from ..tensor import Tensor, apply
+from .activations import flat, unflat
 from .checks import check_dtypes, given
 from .smooth_activations import sigmoid_forward
 
@@ -74,15 +75,11 @@ def huber_forward(x: Array, t: Array, delta: float) -> Array:
     return np.where(d <= delta, d * d / 2, delta * (d - delta / 2))
 
 
-def kl_forward(x: Array, t: Array, log_target: bool) -> Array:
-    if log_target:
-        return np.exp(t) * (t - x)
+def kl_forward(x: Array, t: Array) -> Array:
     return np.where(t == 0, 0, t * np.log(t)) - t * x  # 0·log 0 = 0
 
 
-def kl_target_slope(x: Array, t: Array, log_target: bool) -> Array:
-    if log_target:
-        return np.exp(t) * (t - x + 1)
+def kl_target_slope(x: Array, t: Array) -> Array:
     return np.log(t) + t / t - x  # NaN at 0, where t·log t has no finite slope
 
 
@@ -100,67 +97,107 @@ def softplus(x: Array) -> Array:
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 
-TABLE: dict[str, tuple[Callable[..., Array], Callable[..., Array], Callable[..., Array]]] = {
-    # ℓ(x, t), ∂ℓ/∂x and ∂ℓ/∂t
-    "mse_loss": (
-        lambda x, t: (x - t) ** 2,
-        lambda x, t: 2 * (x - t),
-        lambda x, t: 2 * (t - x),
-    ),
-    "l1_loss": (
-        lambda x, t: np.abs(x - t),
-        lambda x, t: sign(x - t),
-        lambda x, t: sign(t - x),
-    ),
-    "smooth_l1_loss": (
-        smooth_l1_forward,
-        smooth_l1_slope,
-        lambda x, t, beta: smooth_l1_slope(t, x, beta),
-    ),
-    "huber_loss": (
-        huber_forward,
-        lambda x, t, delta: np.clip(x - t, -delta, delta),
-        lambda x, t, delta: np.clip(t - x, -delta, delta),
-    ),
-    "kl_div": (
-        kl_forward,
-        lambda x, t, log_target: -np.exp(t) if log_target else -t,
-        kl_target_slope,
+Function = Callable[..., Array]
+TABLE: dict[str, tuple[Function, Function, Function | None]] = {
+    # ℓ(x, t), ∂ℓ/∂x and ∂ℓ/∂t, which of a function of |x − t| is ∂ℓ/∂x with x and t exchanged
+    "mse_loss": (lambda x, t: (x - t) ** 2, lambda x, t: 2 * (x - t), None),
+    "l1_loss": (lambda x, t: np.abs(x - t), lambda x, t: sign(x - t), None),
+    "smooth_l1_loss": (smooth_l1_forward, smooth_l1_slope, None),
+    "huber_loss": (huber_forward, lambda x, t, delta: np.clip(x - t, -delta, delta), None),
+    "kl_div": (kl_forward, lambda x, t: -t, kl_target_slope),
+    "kl_div_log": (
+        lambda x, t: np.exp(t) * (t - x),
+        lambda x, t: -np.exp(t),
+        lambda x, t: np.exp(t) * (t - x + 1),
     ),
     "binary_cross_entropy": (
         bce_forward,
         bce_slope,
         lambda x, t: np.log1p(-x) - np.log(x),
     ),
+    # −log σ(x) = softplus(−x), and −log(1 − σ(x)) = x + softplus(−x)
+    "binary_cross_entropy_with_logits": (
+        lambda x, t: (1 - t) * x + softplus(-x),
+        lambda x, t: 1 - t - sigmoid_forward(-x),
+        lambda x, t: -x,
+    ),
 }
 
 
-def distance(name: str) -> Op:
-    """The Op of one row of the table."""
-    loss, by_input, by_target = TABLE[name]
+# --------------------------------------------------------------------------- the ladder
+
+
+def call_loss(body: Body, x: Array, t: Array, *attrs: float) -> Array:
+    last = is_channels_last(x)
+    y = empty((x.size,), x.dtype)
+    body(y, flat(x, last), flat(t, last), *attrs, sizes=(x.size,))
+    return unflat(y, x.shape, last)
+
+
+def call_slope(body: Body, dy: Array, x: Array, t: Array, *attrs: float) -> Array:
+    last = is_channels_last(x)
+    dx = empty((x.size,), x.dtype)
+    body(dx, *(flat(a, last) for a in (dy, x, t)), *attrs, sizes=(x.size,))
+    return unflat(dx, x.shape, last)
+
+
+def kernels(function: str, when: Callable[..., bool]) -> list[Kernel]:
+    return [
+        Kernel("cython.flat", f"loss_cy:{function}_f32", when),
+        Kernel("numba.flat", f"loss_nb:{function}_f32", when),
+    ]
+
+
+def distance(
+    name: str,
+    loss: Function,
+    by_input: Function,
+    by_target: Function | None,
+    when: Callable[..., bool] = always,
+) -> Op:
+    """The Op of one row of a table, with its ladders, which take attributes without their names."""
+
+    def slope(which: str, f: Function) -> Ladder:
+        body, reference = kernels(f"{name}_{which}", when), lambda dy, *args: dy * f(*args)
+        return Ladder(f"{name}.{which}", reference, body, call_slope)
+
+    LOSS[name] = Ladder(f"{name}.forward", loss, kernels(name, when), call_loss)
+    BY_INPUT[name] = slope("by_x", by_input)
+    if by_target is not None:
+        BY_TARGET[name] = slope("by_t", by_target)
+
+    def target_grad(dy: Array, y: None, x: Array, t: Array, **attrs: float) -> Array:
+        if name in BY_TARGET:
+            return BY_TARGET[name](dy, x, t, *attrs.values())
+        return BY_INPUT[name](dy, t, x, *attrs.values())
+
     return Op(
         name,
-        forward=loss,
+        forward=lambda x, t, **attrs: LOSS[name](x, t, *attrs.values()),
         vjp=(
-            lambda dy, y, x, t, **attrs: dy * by_input(x, t, **attrs),
-            lambda dy, y, x, t, **attrs: dy * by_target(x, t, **attrs),
+            lambda dy, y, x, t, **attrs: BY_INPUT[name](dy, x, t, *attrs.values()),
+            target_grad,
         ),
     )
 
 
-def positive_weight(t: Array, p: Array | None) -> Array | float:
+LOSS: dict[str, Ladder] = {}  # and that of sigmoid_focal_loss
+BY_INPUT: dict[str, Ladder] = {}
+BY_TARGET: dict[str, Ladder] = {}
+DISTANCES = {name: distance(name, *row) for name, row in TABLE.items()}
+
+
+def positive_weight(t: Array, p: Array) -> Array:
     """What the yes-part of a loss counts: p where t = 1, 1 where t = 0."""
-    return 1.0 if p is None else 1 + (p - 1) * t
+    return 1 + (p - 1) * t
 
 
-# −log σ(x) = softplus(−x), and −log(1 − σ(x)) = x + softplus(−x)
-DISTANCES = {name: distance(name) for name in TABLE}
-BCE_WITH_LOGITS = Op(
-    "binary_cross_entropy_with_logits",
+WEIGHTED_LOGITS = Op(
+    "binary_cross_entropy_with_pos_weight",
     forward=lambda x, t, p: (1 - t) * x + positive_weight(t, p) * softplus(-x),
     vjp=(
         lambda dy, y, x, t, p: dy * (1 - t - positive_weight(t, p) * sigmoid_forward(-x)),
-        lambda dy, y, x, t, p: dy * (-x if p is None else p * softplus(-x) - softplus(x)),
+        lambda dy, y, x, t, p: dy * (p * softplus(-x) - softplus(x)),
     ),
 )
 
@@ -302,7 +339,7 @@ def kl_div(
     Unlike PyTorch: `target` must have the shape of `input`, as for `mse_loss`.
     """
     check_pair("kl_div", input, target, reduction, "batchmean")
-    losses = apply(DISTANCES["kl_div"], input, target, log_target=bool(log_target))
+    losses = apply(DISTANCES["kl_div_log" if log_target else "kl_div"], input, target)
     return reduced(losses, reduction)
 
 
@@ -346,5 +383,8 @@ def binary_cross_entropy_with_logits(
     name = "binary_cross_entropy_with_logits"
     check_pair(name, input, target, reduction)
     weighted(name, input, weight=weight, pos_weight=pos_weight)
-    losses = apply(BCE_WITH_LOGITS, input, target, pos_weight)
+    if pos_weight is None:
+        losses = apply(DISTANCES[name], input, target)
+    else:
+        losses = apply(WEIGHTED_LOGITS, input, target, pos_weight)
     return reduced(losses if weight is None else losses * weight, reduction)

@@ -13,7 +13,12 @@ defined (see distances.py).
     cost      an exponential, a logarithm and a power for each number
     gradient  dx = α_t · (1 − p_t)^γ · (γ·p_t·log p_t + p_t − 1) · (2t − 1)          for t 0 or 1
 
-It is composed of elementary ops, and so is its gradient. Paper: Lin et al., Focal Loss for Dense
+and in general, with q = 1 − p_t, the cross entropy c and its derivative p − t by x,
+
+    dx = α_t·(γ·q^(γ − 1)·c·p·(1 − p)·(1 − 2t) + q^γ·(p − t))
+    dt = q^γ·c·(2α − 1) + α_t·(γ·q^(γ − 1)·c·(1 − 2p) − q^γ·x)
+
+Paper: Lin et al., Focal Loss for Dense
 Object Detection, arXiv 1708.02002. A score of 0 (p = 1/2) where yes is right, ¼·¼·log 2:
 
 >>> import nanoconv as nc
@@ -23,9 +28,65 @@ tensor([0.0433217])
 
 from __future__ import annotations
 
-from ..tensor import Tensor
-from .distances import binary_cross_entropy_with_logits, check_pair, reduced
-from .smooth_activations import sigmoid
+from typing import Any
+
+import numpy as np
+
+from ..tensor import Tensor, apply
+from .distances import check_pair, distance, reduced, softplus
+from .smooth_activations import sigmoid_forward
+
+Array = np.ndarray
+
+
+# --------------------------------------------------------------------------- the NumPy reference
+
+
+def focal_parts(x: Array, t: Array, alpha: float) -> tuple[Array, Array, Array | float]:
+    """q = 1 − p_t, the cross entropy c and α_t."""
+    q = sigmoid_forward(x) * (1 - t) + sigmoid_forward(-x) * t
+    c = (1 - t) * x + softplus(-x)
+    return q, c, alpha * t + (1 - alpha) * (1 - t) if alpha >= 0 else 1.0
+
+
+def focal_forward(x: Array, t: Array, alpha: float, gamma: float) -> Array:
+    q, c, counts = focal_parts(x, t, alpha)
+    return c * q**gamma * counts
+
+
+def focal_slope(q: Array, gamma: float) -> Array | float:
+    """∂q^γ/∂q."""
+    return gamma * q ** (gamma - 1) if gamma else 0.0
+
+
+def focal_input_slope(x: Array, t: Array, alpha: float, gamma: float) -> Array:
+    q, c, counts = focal_parts(x, t, alpha)
+    p, other = sigmoid_forward(x), sigmoid_forward(-x)
+    return counts * (focal_slope(q, gamma) * c * (p * other * (1 - 2 * t)) + q**gamma * (p - t))
+
+
+def focal_target_slope(x: Array, t: Array, alpha: float, gamma: float) -> Array:
+    q, c, counts = focal_parts(x, t, alpha)
+    c_inside = c * sigmoid_forward(-x) - c * sigmoid_forward(x)  # NaN if infinite, as in PyTorch
+    through_q = focal_slope(q, gamma) * c_inside
+    slope = 2 * alpha - 1 if alpha >= 0 else 0.0
+    return q**gamma * c * slope + counts * (through_q - q**gamma * x)
+
+
+# --------------------------------------------------------------------------- the ladder
+
+
+def gamma_of_2(*args: Any) -> bool:
+    """The predicate of the kernels: q² needs no power."""
+    return bool(args[-1] == 2)
+
+
+FOCAL = distance(
+    "sigmoid_focal_loss", focal_forward, focal_input_slope, focal_target_slope, gamma_of_2
+)
+
+
+# --------------------------------------------------------------------------- the public function
 
 
 def sigmoid_focal_loss(
@@ -45,10 +106,5 @@ def sigmoid_focal_loss(
         raise ValueError(f"sigmoid_focal_loss: alpha={alpha!r}, expected 0 to 1, or less for none")
     if not gamma >= 0:
         raise ValueError(f"sigmoid_focal_loss: gamma={gamma!r} must not be negative")
-    p = sigmoid(inputs)
-    losses = binary_cross_entropy_with_logits(inputs, targets, reduction="none")
-    p_t = p * targets + (1 - p) * (1 - targets)
-    losses = losses * (1 - p_t) ** gamma
-    if alpha >= 0:
-        losses = losses * (alpha * targets + (1 - alpha) * (1 - targets))
+    losses = apply(FOCAL, inputs, targets, alpha=float(alpha), gamma=float(gamma))
     return reduced(losses, reduction)

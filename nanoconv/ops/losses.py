@@ -25,7 +25,7 @@ the Inception Architecture, arXiv 1512.00567 (smoothing).
 >>> x = nc.tensor([[0.0, 0.0]], requires_grad=True)
 >>> loss = nc.functional.cross_entropy(x, nc.tensor([1]))
 >>> loss  # log 2: one bit of surprise
-tensor(0.6931472, op=div)
+tensor(0.6931472, op=mean_of_examples)
 >>> loss.backward()
 >>> x.grad
 tensor([[ 0.5, -0.5]])
@@ -33,6 +33,7 @@ tensor([[ 0.5, -0.5]])
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,8 @@ def check_classes(op: str, x: Tensor, target: Tensor, ignore_index: int) -> None
             f"for input {list(x.shape)}"
         )
     t = target._data
+    if t.size and t.min() >= 0 and t.max() < classes(x):
+        return
     wrong = t[((t < 0) | (t >= classes(x))) & (t != ignore_index)]
     if wrong.size:
         raise ValueError(f"{op}: target {wrong[0]} is not one of the {classes(x)} classes")
@@ -92,12 +95,25 @@ def classes(x: Tensor) -> int:
 # --------------------------------------------------------------------------- the NumPy reference
 
 
+def at_right(shape: tuple[int, ...], t: Array, ignore_index: int) -> tuple[Array, Array, Array]:
+    """The right class of each example, where x[n, t] lies in x (N, C, P), and what is ignored."""
+    N, C, P = shape[0], shape[1], math.prod(shape[2:])
+    ignored = t == ignore_index
+    right = np.where(ignored, 0, t)  # (N, …)
+    place = right.reshape(N, P) * P + np.arange(N)[:, None] * (C * P) + np.arange(P)
+    return right, place, ignored
+
+
 def nll_forward(x: Array, t: Array, w: Array | None, ignore_index: int, smoothing: float) -> Array:
-    w = np.ones(x.shape[1], x.dtype) if w is None else w  # (C,)
-    ignored = t == ignore_index  # (N, …)
-    right = np.where(ignored, 0, t)
-    loss = -w[right] * np.take_along_axis(x, right[:, None], 1)[:, 0]  # (N, …)
+    right, place, ignored = at_right(x.shape, t, ignore_index)
+    if x.flags.c_contiguous:
+        loss = -x.reshape(-1).take(place).reshape(t.shape)
+    else:
+        loss = -np.take_along_axis(x, right[:, None], 1)[:, 0]  # (N, …)
+    if w is not None:
+        loss *= w[right]
     if smoothing:
+        w = np.ones(x.shape[1], x.dtype) if w is None else w  # (C,)
         every = np.moveaxis(x, 1, -1) @ w  # (N, …)
         loss = (1 - smoothing) * loss - smoothing / len(w) * every
     return np.where(ignored, 0, loss)
@@ -106,15 +122,17 @@ def nll_forward(x: Array, t: Array, w: Array | None, ignore_index: int, smoothin
 def nll_backward(
     dloss: Array, x: Array, t: Array, w: Array | None, ignore_index: int, smoothing: float
 ) -> Array:
-    w = np.ones(x.shape[1], x.dtype) if w is None else w
-    ignored = t == ignore_index
-    right = np.where(ignored, 0, t)
+    right, place, ignored = at_right(x.shape, t, ignore_index)
     dloss = np.where(ignored, 0, -dloss)  # (N, …)
-    dx = np.multiply.outer(dloss, smoothing / len(w) * w)  # (N, …, C)
-    dx = np.moveaxis(dx, -1, 1)  # (N, C, …)
-    at_right = np.take_along_axis(dx, right[:, None], 1)
-    at_right += ((1 - smoothing) * w[right] * dloss)[:, None]
-    np.put_along_axis(dx, right[:, None], at_right, 1)
+    if smoothing:
+        every = smoothing / x.shape[1] * (np.ones(x.shape[1], x.dtype) if w is None else w)
+        dx = np.moveaxis(np.multiply.outer(dloss, every), -1, 1)  # (N, …, C) to (N, C, …)
+        dx = np.ascontiguousarray(dx)
+    else:
+        dx = np.zeros(x.shape, x.dtype)
+    dx.reshape(-1)[place] += ((1 - smoothing) * dloss * (1 if w is None else w[right])).reshape(
+        place.shape
+    )
     return dx
 
 
@@ -123,6 +141,14 @@ NLL_LOSS = Op(
     forward=nll_forward,
     vjp=lambda dy, y, x, t, w, **attrs: nll_backward(dy, x, t, w, **attrs),
     keeps="12",
+)
+
+
+MEAN = Op(
+    "mean_of_examples",  # Σ ℓ / total, where total is what the examples count
+    lambda losses, total: np.divide(losses.sum(), losses.dtype.type(total)),
+    lambda dy, y, losses, total: np.broadcast_to(dy / losses.dtype.type(total), losses.shape),
+    keeps="",
 )
 
 
@@ -139,9 +165,11 @@ def of_classes(
     smoothing: float = 0.0,
 ) -> Tensor:
     """The loss of log-probabilities x, the right classes given."""
-    check_classes(op, x, target, ignore_index)
-    counted = target._data[target._data != ignore_index]
-    total = len(counted) if weight is None else float(weight._data[counted].sum())
+    counted = target._data != ignore_index
+    if weight is None:
+        total = float(np.count_nonzero(counted))
+    else:
+        total = float(weight._data[target._data[counted]].sum())
     if x.ndim > 1:
         losses = apply(NLL_LOSS, x, target, weight, ignore_index=ignore_index, smoothing=smoothing)
         return reduced(losses, reduction, total)
@@ -153,7 +181,7 @@ def of_classes(
 def reduced(losses: Tensor, reduction: str, total: float) -> Tensor:
     if reduction == "none":
         return losses
-    return losses.sum() if reduction == "sum" else losses.sum() / total
+    return losses.sum() if reduction == "sum" else apply(MEAN, losses, total=total)
 
 
 def nll_loss(
@@ -172,6 +200,7 @@ def nll_loss(
     Unlike PyTorch: no deprecated `size_average` or `reduce`.
     """
     check_arguments("nll_loss", input, target, weight, reduction)
+    check_classes("nll_loss", input, target, ignore_index)
     return of_classes("nll_loss", input, target, weight, ignore_index, reduction)
 
 

@@ -25,16 +25,73 @@ tensor([0. , 0. , 0.5, 0.5])
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from ..dispatch import Op
+from ..dispatch import Body, Kernel, Ladder, Op, empty, is_channels_last
 from ..tensor import Tensor, apply, method
+from .activations import unflat
 from .checks import check_dtypes
 from .shaping import axis, converted
 
 Array = np.ndarray
+
+
+# --------------------------------------------------------------------------- the literal loops
+#
+# The axis is the middle one of (A, C, B).
+
+
+def softmax_loops(y, x, sizes):
+    A, C, B = sizes
+    for a in range(A):
+        for b in range(B):
+            largest = -np.inf
+            for c in range(C):
+                largest = max(largest, x[a, c, b])
+            total = 0.0
+            for c in range(C):
+                total += np.exp(x[a, c, b] - largest)
+            for c in range(C):
+                y[a, c, b] = np.exp(x[a, c, b] - largest) / total
+
+
+def softmax_backward_loops(dx, dy, y, sizes):
+    A, C, B = sizes
+    for a in range(A):
+        for b in range(B):
+            total = 0.0
+            for c in range(C):
+                total += dy[a, c, b] * y[a, c, b]
+            for c in range(C):
+                dx[a, c, b] = y[a, c, b] * (dy[a, c, b] - total)
+
+
+def log_softmax_loops(z, x, sizes):
+    A, C, B = sizes
+    for a in range(A):
+        for b in range(B):
+            largest = -np.inf
+            for c in range(C):
+                largest = max(largest, x[a, c, b])
+            total = 0.0
+            for c in range(C):
+                total += np.exp(x[a, c, b] - largest)
+            for c in range(C):
+                z[a, c, b] = x[a, c, b] - largest - np.log(total)
+
+
+def log_softmax_backward_loops(dx, dz, z, sizes):
+    A, C, B = sizes
+    for a in range(A):
+        for b in range(B):
+            total = 0.0
+            for c in range(C):
+                total += dz[a, c, b]
+            for c in range(C):
+                dx[a, c, b] = dz[a, c, b] - np.exp(z[a, c, b]) * total
 
 
 # --------------------------------------------------------------------------- the NumPy reference
@@ -58,16 +115,76 @@ def log_softmax_backward(dz: Array, z: Array, dim: int) -> Array:
     return dz - np.exp(z) * dz.sum(dim, keepdims=True)
 
 
+# --------------------------------------------------------------------------- the ladder
+
+
+def lines(x: Array, dim: int, last: bool) -> Array:
+    """x as (A, C, B), where C is axis `dim`; if `last`, of channels-last images as they lie."""
+    if last:
+        x, dim = x.transpose(0, 2, 3, 1), (0, 3, 1, 2)[dim]
+    x = np.atleast_1d(x)
+    shape = math.prod(x.shape[:dim]), x.shape[dim], math.prod(x.shape[dim + 1 :])
+    return np.ascontiguousarray(x).reshape(shape)
+
+
+def call_forward(body: Body, x: Array, dim: int) -> Array:
+    last = is_channels_last(x)
+    xl = lines(x, dim, last)
+    y = empty(xl.shape, x.dtype)
+    body(y, xl, sizes=xl.shape)
+    return unflat(y.reshape(-1), x.shape, last)
+
+
+def call_backward(body: Body, dy: Array, y: Array, dim: int) -> Array:
+    last = is_channels_last(y)
+    dyl, yl = lines(dy, dim, last), lines(y, dim, last)
+    dx = empty(yl.shape, y.dtype)
+    body(dx, dyl, yl, sizes=yl.shape)
+    return unflat(dx.reshape(-1), y.shape, last)
+
+
+def kernels(function: str) -> list[Kernel]:
+    return [
+        Kernel("cython.lines", f"softmax_cy:{function}_f32"),
+        Kernel("numba.lines", f"softmax_nb:{function}_f32"),
+        Kernel("numba.loops", "jit"),
+    ]
+
+
+FORWARD = Ladder(
+    "softmax.forward", softmax_forward, kernels("softmax"), call_forward, softmax_loops
+)
+BACKWARD = Ladder(
+    "softmax.backward",
+    softmax_backward,
+    kernels("softmax_backward"),
+    call_backward,
+    softmax_backward_loops,
+)
+LOG_FORWARD = Ladder(
+    "log_softmax.forward",
+    log_softmax_forward,
+    kernels("log_softmax"),
+    call_forward,
+    log_softmax_loops,
+)
+LOG_BACKWARD = Ladder(
+    "log_softmax.backward",
+    log_softmax_backward,
+    kernels("log_softmax_backward"),
+    call_backward,
+    log_softmax_backward_loops,
+)
 SOFTMAX = Op(
     "softmax",
-    forward=softmax_forward,
-    vjp=lambda dy, y, x, dim: softmax_backward(dy, y, dim),
+    forward=lambda x, dim: FORWARD(x, dim),
+    vjp=lambda dy, y, x, dim: BACKWARD(dy, y, dim),
     keeps="y",
 )
 LOG_SOFTMAX = Op(
     "log_softmax",
-    forward=log_softmax_forward,
-    vjp=lambda dz, z, x, dim: log_softmax_backward(dz, z, dim),
+    forward=lambda x, dim: LOG_FORWARD(x, dim),
+    vjp=lambda dz, z, x, dim: LOG_BACKWARD(dz, z, dim),
     keeps="y",
 )
 

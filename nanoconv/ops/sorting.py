@@ -1,4 +1,4 @@
-"""Order: sort, topk and argsort, all from one stable sort along an axis.
+"""Order: sort, topk and argsort, all from one stable order along an axis.
 
     y[k] = x[index[k]]        index: the permutation for which y[0] ≤ y[1] ≤ y[2] …
 
@@ -7,7 +7,8 @@ equal elements stay in the order in which they were, going down too. PyTorch pro
 `stable=True`, and of equal elements topk may take any; here it takes the first.
 
     shapes    x, y and index (…, n, …)      topk: y and index (…, k, …)
-    cost      n·log n comparisons per line
+    cost      n·log n comparisons per line; topk with a small k finds the k-th element, about n
+              comparisons, and sorts what is beyond it
 
 The index is all that a gradient needs; what was not taken gets none:
 
@@ -64,8 +65,30 @@ def _unsort(dy: Array, y: tuple[None, Array], x: Array, dim: int, **_: object) -
     return dx
 
 
+def _select(x: Array, dim: int, largest: bool, k: int) -> tuple[Array, Array]:
+    """The same as `_sort` of the first k, but that only they are put in order."""
+    n = x.shape[dim]
+    if not 0 < k <= n // 8:
+        return _sort(x, dim, largest, k)
+    lines = np.ascontiguousarray(np.moveaxis(x, dim, -1))
+    last = n - k if largest else k - 1
+    bound = np.partition(lines, last)[..., last, None]  # the k-th
+    if (bound != bound).any():
+        return _sort(x, dim, largest, k)
+    taken = ~(lines < bound) if largest else lines <= bound  # NaN is the largest
+    if np.count_nonzero(taken) > k * bound.size:  # the bound itself: its first ones, if any
+        equal = lines == bound
+        room = k - np.count_nonzero(taken & ~equal, axis=-1, keepdims=True)
+        taken &= ~equal | (np.cumsum(equal, -1) <= room)
+    index = (np.flatnonzero(taken) % n).reshape(*bound.shape[:-1], k)
+    values = np.take_along_axis(lines, index, -1)
+    index = np.take_along_axis(index, _order(values, -1, largest), -1)
+    index = np.ascontiguousarray(np.moveaxis(index, -1, dim))
+    return np.take_along_axis(x, index, dim), index
+
+
 SORT = Op("sort", _sort, _unsort, keeps="")
-TOPK = Op("topk", _sort, _unsort, keeps="")
+TOPK = Op("topk", _select, _unsort, keeps="")
 
 
 def _sorted(op: Op, input: Tensor, dim: int, descending: bool, k: int | None) -> Sorted:
@@ -79,7 +102,8 @@ def _sorted(op: Op, input: Tensor, dim: int, descending: bool, k: int | None) ->
     if input.ndim == 0 and k == 1:  # a scalar is sorted
         return Sorted(input.clone(), wrap(np.zeros((), np.int64)))
     x = input.reshape(1) if input.ndim == 0 else input
-    values, index = apply(op, x, dim=dim, descending=bool(descending), k=k)
+    attrs = {"largest" if op is TOPK else "descending": bool(descending)}
+    values, index = apply(op, x, dim=dim, k=k, **attrs)
     return Sorted(values, wrap(index.copy()))  # the tape needs its index unchanged
 
 

@@ -9,6 +9,7 @@ from harness import Case, torch
 from hypothesis import strategies as st
 
 import nanoconv as nc
+from nanoconv.ops import distances
 
 from .draws import around_kinks
 
@@ -202,6 +203,12 @@ def alike_or_not(name, shape, rng):
     return rng.choice((-1.0, 1.0), shape) if name == "target" else rng.standard_normal(shape)
 
 
+def climbed(*names):
+    """The ladders of a loss and its gradients."""
+    tables = (distances.LOSS, distances.BY_INPUT, distances.BY_TARGET)
+    return tuple(table[name] for name in names for table in tables if name in table)
+
+
 DISTANCE_LENGTH = 64  # roundings of a logarithm, a quotient and what the input's own error makes
 DISTANCES = [
     *(
@@ -210,18 +217,21 @@ DISTANCES = [
             lambda F, x, target, name=name, **attrs: getattr(F, name)(x, target, **attrs),
             problems,
             lambda shapes, attrs: DISTANCE_LENGTH + math.prod(shapes["x"]),
+            climbed(*ladders),
             oracle=divergence if name == "kl_div" else None,
             values=values,
         )
-        for name, problems, values in (
-            ("mse_loss", pairs(), around_kinks),
-            ("l1_loss", pairs(), apart),
-            ("smooth_l1_loss", pairs((("beta", (1.0, 0.0, 0.3, 5)),)), apart),
-            ("huber_loss", pairs((("delta", (1.0, 0.3, 5)),)), around_kinks),
+        for name, problems, values, *ladders in (
+            ("mse_loss", pairs(), around_kinks, "mse_loss"),
+            ("l1_loss", pairs(), apart, "l1_loss"),
+            ("smooth_l1_loss", pairs((("beta", (1.0, 0.0, 0.3, 5)),)), apart, "smooth_l1_loss"),
+            ("huber_loss", pairs((("delta", (1.0, 0.3, 5)),)), around_kinks, "huber_loss"),
             (
                 "kl_div",
                 pairs((("log_target", (False, True)),), ("mean", "sum", "none", "batchmean")),
                 probabilities,
+                "kl_div",
+                "kl_div_log",
             ),
         )
     ),
@@ -230,6 +240,7 @@ DISTANCES = [
         lambda F, x, target, w, **attrs: F.binary_cross_entropy(x, target, weight=w, **attrs),
         weighted_pairs(("w",)),
         lambda shapes, attrs: DISTANCE_LENGTH + math.prod(shapes["x"]),
+        climbed("binary_cross_entropy"),
         values=probabilities,
         constants=("w",),
     ),
@@ -240,6 +251,7 @@ DISTANCES = [
         ),
         weighted_pairs(("w", "p")),
         lambda shapes, attrs: DISTANCE_LENGTH + math.prod(shapes["x"]),
+        climbed("binary_cross_entropy_with_logits"),
         values=scores_and_answers,
         constants=("w", "p"),
     ),
@@ -249,11 +261,12 @@ DISTANCES = [
             function,
             problems,
             lambda shapes, attrs: DISTANCE_LENGTH + math.prod(next(iter(shapes.values()))),
+            climbed(*ladders),
             oracle=oracle,
             values=values,
             constants=constants,
         )
-        for name, function, problems, oracle, values, constants in (
+        for name, function, problems, oracle, values, constants, *ladders in (
             ("mse_loss.weight", weighted_all, counted(), None, counts, ()),
             (
                 "sigmoid_focal_loss",
@@ -261,7 +274,8 @@ DISTANCES = [
                 focused(),
                 focal,
                 scores_and_answers,
-                ("target",),
+                (),
+                "sigmoid_focal_loss",
             ),
             (
                 "dice_loss",

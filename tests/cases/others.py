@@ -1,4 +1,4 @@
-"""Channel shuffle, linear, softmax."""
+"""Channel shuffle, linear, softmax, running sums."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from nanoconv.ops import (
     channel_shuffle,
+    cumulative,
     linear,
+    softmax,
 )
 
 from .draws import batches, channels
@@ -31,9 +33,12 @@ def products(draw):
 
 @st.composite
 def along_an_axis(draw):
-    shape = tuple(draw(st.lists(st.sampled_from((1, 2, 3, 7, 0)), min_size=0, max_size=4)))
+    shape = draw(st.lists(st.sampled_from((1, 2, 3, 7, 0)), min_size=0, max_size=4))
+    if shape:  # one axis that a kernel cuts into pieces, perhaps
+        k = draw(st.integers(0, len(shape) - 1))
+        shape[k] = draw(st.sampled_from((shape[k], 16, 37, 300)))
     limit = max(len(shape), 1)
-    return {"x": shape}, {"dim": draw(st.integers(-limit, limit - 1))}
+    return {"x": tuple(shape)}, {"dim": draw(st.integers(-limit, limit - 1))}
 
 
 OTHERS = [
@@ -58,17 +63,28 @@ OTHERS = [
         lambda F, x, dim: F.softmax(x, dim),
         along_an_axis(),
         lambda shapes, attrs: 8 + math.prod(shapes["x"]),
+        (softmax.FORWARD, softmax.BACKWARD),
     ),
     Case(
         "softmin",
         lambda F, x, dim: F.softmin(x, dim),
         along_an_axis(),
         lambda shapes, attrs: 8 + math.prod(shapes["x"]),
+        (softmax.FORWARD, softmax.BACKWARD),
     ),
     Case(
         "log_softmax",
         lambda F, x, dim: F.log_softmax(x, dim),
         along_an_axis(),
         lambda shapes, attrs: 8 + math.prod(shapes["x"]),
+        (softmax.LOG_FORWARD, softmax.LOG_BACKWARD),
+    ),
+    Case(
+        "cumsum",
+        lambda F, x, dim: x.cumsum(dim),
+        along_an_axis(),
+        lambda shapes, attrs: max(*shapes["x"], 1, 1),
+        (cumulative.RUNNING_SUM,),
+        multilinear=True,
     ),
 ]

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from ..tape import Storage, no_grad
+from ..tape import RemovableHandle, Storage, no_grad
 from ..tensor import Array, Tensor
 
 
@@ -37,26 +37,6 @@ class Parameter(Tensor):
 
     def __repr__(self) -> str:
         return "Parameter containing:\n" + super().__repr__()
-
-
-class RemovableHandle:
-    """What registering a hook returns: `remove()` unregisters it, as does leaving a `with`."""
-
-    _next_key = itertools.count()
-
-    def __init__(self, hooks: dict[int, Any], hook: Any) -> None:
-        self.hooks, self.key = hooks, next(self._next_key)
-        hooks[self.key] = hook
-
-    def remove(self) -> None:
-        """Unregister the hook; a second time does nothing."""
-        self.hooks.pop(self.key, None)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.remove()
 
 
 class IncompatibleKeys(NamedTuple):

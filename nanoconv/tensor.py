@@ -44,7 +44,10 @@ def apply(op: Op, *inputs: Tensor | None, **attrs: Any) -> Any:
         if t is not None and not isinstance(t, Tensor):
             raise TypeError(f"{op.name}: expected a nanoconv Tensor, got {type(t).__name__}")
     with np.errstate(all="ignore"):  # 1/0 is inf and log(-1) is NaN, as in PyTorch
-        result = op.forward(*(None if t is None else t._data for t in inputs), **attrs)
+        try:
+            result = op.forward(*(None if t is None else t._data for t in inputs), **attrs)
+        except MemoryError as error:
+            raise MemoryError(f"{op.name}: {error}") from None
     array, extra = (result[0], result[1:]) if isinstance(result, tuple) else (result, ())
     y = wrap(array)
     for t in inputs:  # a view shares its source's memory, and so its changes

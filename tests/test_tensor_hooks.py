@@ -1,4 +1,4 @@
-"""Tensor.register_hook beside PyTorch's: what the hooks see, in what order, and what comes of it."""
+"""Tensor.register_hook beside PyTorch's: what hooks see, in what order, and what comes of it."""
 
 from __future__ import annotations
 

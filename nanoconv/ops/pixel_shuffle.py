@@ -203,5 +203,6 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
             f"pixel_unshuffle: downscale_factor={r} must divide height and width of an input of "
             f"shape {list(input.shape)}"
         )
+    check_output("pixel_unshuffle", x.shape, downscale_factor=r)
     y = apply(PIXEL_UNSHUFFLE, x, r=r)
     return y if input.ndim == 4 else reshape(y, (*input.shape[:-3], *y.shape[1:]))

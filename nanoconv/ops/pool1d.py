@@ -21,14 +21,16 @@ Acoustics, Speech and Signal Processing 37, 1989 (what such layers are for).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from ..tensor import Tensor, apply, wrap
-from .adaptive_pool2d import ADAPTIVE_AVG_POOL2D, ADAPTIVE_MAX_POOL2D, adaptive_pool2d_shape
+from .adaptive_pool2d import ADAPTIVE_AVG_POOL2D, ADAPTIVE_MAX_POOL2D, cells
 from .checks import batched, check_dtypes
-from .geometry import LARGEST, Geometry, integers
-from .pool2d import AVG_POOL2D, MAX_POOL2D, pool2d_shape
+from .geometry import LARGEST, Geometry, check_output, integers
+from .pool2d import AVG_POOL2D, MAX_POOL2D, Means, pooled_size
 from .shaping import squeeze, unsqueeze
 
 Single = int | tuple[int]
@@ -56,11 +58,30 @@ def pool1d_shape(
     dilation: Any = 1,
     ceil_mode: bool = False,
 ) -> Geometry:
-    """Check that the windows fit into x (N, C, 1, L); returns every size of the equation."""
+    """Check that the windows fit into x (N, C, L) or (C, L); the sizes are those of its image."""
     kernel = single(op, "kernel_size", kernel_size, 1)
     step = kernel if stride is None else single(op, "stride", stride, 1)
     around, apart = single(op, "padding", padding, 0), single(op, "dilation", dilation, 1)
-    return pool2d_shape(op, x, (1, kernel), (1, step), (0, around), (1, apart), ceil_mode)
+    return _pool1d_geometry(op, x, kernel, step, around, apart, bool(ceil_mode))
+
+
+@lru_cache(maxsize=4096)
+def _pool1d_geometry(
+    op: str, x: tuple[int, ...], K: int, s: int, p: int, d: int, ceil_mode: bool
+) -> Geometry:
+    N, (C, L) = math.prod(x[:-2]), x[-2:]
+    OL = pooled_size(op, "length", L, K, s, p, d, ceil_mode)
+    check_output(op, (*x[:-1], OL), kernel_size=K, stride=s)
+    return Geometry(N, C, 1, L, C, 1, OL, 1, K, 1, s, 0, 0, p, p, 1, d)
+
+
+def adaptive_pool1d_shape(op: str, x: tuple[int, ...], output_size: Any) -> Means:
+    """The cells of x (N, C, L) or (C, L) as an image."""
+    OL = single(op, "output_size", output_size, 0)
+    if x[-1] == 0:
+        raise ValueError(f"{op}: input {list(x)} has no elements along its last axis")
+    check_output(op, (*x[:-1], OL), output_size=OL)
+    return cells(1, x[-1], 1, OL)
 
 
 def as_image(op: str, input: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
@@ -91,7 +112,7 @@ def max_pool1d(
     padding, is refused.
     """
     x, back = as_image("max_pool1d", input)
-    geo = pool1d_shape("max_pool1d", x.shape, kernel_size, stride, padding, dilation, ceil_mode)
+    geo = pool1d_shape("max_pool1d", input.shape, kernel_size, stride, padding, dilation, ceil_mode)
     return with_indices(apply(MAX_POOL2D, x, geo=geo), back, return_indices)
 
 
@@ -109,7 +130,7 @@ def avg_pool1d(
     `count_include_pad`. Raises as `avg_pool2d` does.
     """
     x, back = as_image("avg_pool1d", input)
-    geo = pool1d_shape("avg_pool1d", x.shape, kernel_size, stride, padding, 1, ceil_mode)
+    geo = pool1d_shape("avg_pool1d", input.shape, kernel_size, stride, padding, 1, ceil_mode)
     counted = bool(count_include_pad)
     return back(apply(AVG_POOL2D, x, geo=geo, count_include_pad=counted, divisor_override=None))
 
@@ -120,9 +141,8 @@ def adaptive_max_pool1d(input: Tensor, output_size: Single, return_indices: bool
     As torch.nn.functional.adaptive_max_pool1d; with `return_indices` also their positions.
     """
     x, back = as_image("adaptive_max_pool1d", input)
-    size = single("adaptive_max_pool1d", "output_size", output_size, 0)
-    cells = adaptive_pool2d_shape("adaptive_max_pool1d", x.shape, (1, size))
-    return with_indices(apply(ADAPTIVE_MAX_POOL2D, x, cells=cells), back, return_indices)
+    windows = adaptive_pool1d_shape("adaptive_max_pool1d", input.shape, output_size)
+    return with_indices(apply(ADAPTIVE_MAX_POOL2D, x, cells=windows), back, return_indices)
 
 
 def adaptive_avg_pool1d(input: Tensor, output_size: Single) -> Tensor:
@@ -131,9 +151,8 @@ def adaptive_avg_pool1d(input: Tensor, output_size: Single) -> Tensor:
     As torch.nn.functional.adaptive_avg_pool1d.
     """
     x, back = as_image("adaptive_avg_pool1d", input)
-    size = single("adaptive_avg_pool1d", "output_size", output_size, 0)
-    cells = adaptive_pool2d_shape("adaptive_avg_pool1d", x.shape, (1, size))
-    return back(apply(ADAPTIVE_AVG_POOL2D, x, cells=cells))
+    windows = adaptive_pool1d_shape("adaptive_avg_pool1d", input.shape, output_size)
+    return back(apply(ADAPTIVE_AVG_POOL2D, x, cells=windows))
 
 
 def with_indices(result: Any, back: Callable[[Tensor], Tensor], wanted: bool) -> Any:

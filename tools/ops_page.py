@@ -37,7 +37,7 @@ GROUPS = {
     "Normalisation": (
         "batchnorm", "groupnorm", "layernorm", "local_response_norm", "weight_standardization",
     ),
-    "Activations": ("activations", "smooth_activations", "prelu", "glu", "softmax"),
+    "Activations": ("activations", "smooth_activations", "prelu", "rrelu", "glu", "softmax"),
     "Regularisation": ("dropout",),
     "Losses": ("losses", "distances", "cosine", "focal_loss", "dice_loss"),
     "Moving numbers": ("channel_shuffle", "pixel_shuffle", "interpolate", "pad"),
@@ -64,7 +64,7 @@ ELSEWHERE = {  # functions of torch.nn.functional without a counterpart here
     ),
     "rare": (
         "affine_grid", "grid_sample", "bilinear", "conv_tbc", "fractional_max_pool2d",
-        "gumbel_softmax", "lp_pool1d", "max_unpool1d", "rrelu",
+        "gumbel_softmax",
     ),
     "deprecated, or an alias (use interpolate; channel_shuffle)": (
         "upsample", "upsample_bilinear", "upsample_nearest", "native_channel_shuffle",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .. import functional as F
+from ..ops.rrelu import check_bounds
 from ..tensor import Tensor
 from . import init as initial
 from .arguments import count, parameter
@@ -58,6 +59,24 @@ class LeakyReLU(_InPlace):
 
     def extra_repr(self) -> str:
         return self.with_inplace(f"negative_slope={self.negative_slope}")
+
+
+class RReLU(_InPlace):
+    """y = x where x > 0, else a · x, a drawn from [lower, upper) in training, later their mean.
+
+    Each number has an a of its own. Xu et al., arXiv 1505.00853.
+    """
+
+    def __init__(self, lower: float = 1 / 8, upper: float = 1 / 3, inplace: bool = False) -> None:
+        super().__init__(inplace)
+        check_bounds("RReLU", lower, upper)
+        self.lower, self.upper = lower, upper
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.rrelu(input, self.lower, self.upper, self.training)
+
+    def extra_repr(self) -> str:
+        return self.with_inplace(f"lower={self.lower}, upper={self.upper}")
 
 
 class PReLU(Module):

@@ -1,10 +1,11 @@
-"""Pooling of signals: `pool2d` and `adaptive_pool2d` of images that are one row high.
+"""Pooling of signals: that of images, which here are one row high.
 
-    y[n,c,j] = max or mean of x[n, c, j·s + v·d − p] over the taps v
+    y[n,c,j] = max, mean or norm of x[n, c, j·s + v·d − p] over the taps v
 
 with signal n of the batch, channel c, output position j, stride s, dilation d and padding p. With a
 row axis of length 1 in front of the last axis, everything else is as in two dimensions: the
-windows, the gradients, the kernels. A position h·W + w in such an image is w.
+windows, the gradients, the kernels. See `pool2d`, `adaptive_pool2d`, `lp_pool2d`, `max_unpool2d`. A
+position h·W + w in such an image is w.
 
     shapes    x (N, C, L)   y (N, C, OL)
               OL = ⌊(L + 2p − d·(K − 1) − 1) / s⌋ + 1, or rounded up with ceil_mode
@@ -22,16 +23,19 @@ Acoustics, Speech and Signal Processing 37, 1989 (what such layers are for).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
 from ..tensor import Tensor, apply, wrap
 from .adaptive_pool2d import ADAPTIVE_AVG_POOL2D, ADAPTIVE_MAX_POOL2D, cells
+from .arithmetic import abs as magnitude
 from .checks import batched, check_dtypes
 from .geometry import LARGEST, Geometry, check_output, integers
+from .lp_pool2d import LP_POOL2D, checked_norm
+from .max_unpool2d import MAX_UNPOOL2D, check_indices, unpooled_shape
 from .pool2d import AVG_POOL2D, MAX_POOL2D, Means, pooled_size
-from .shaping import squeeze, unsqueeze
+from .shaping import reshape, squeeze, unsqueeze
 
 Single = int | tuple[int]
 
@@ -133,6 +137,56 @@ def avg_pool1d(
     geo = pool1d_shape("avg_pool1d", input.shape, kernel_size, stride, padding, 1, ceil_mode)
     counted = bool(count_include_pad)
     return back(apply(AVG_POOL2D, x, geo=geo, count_include_pad=counted, divisor_override=None))
+
+
+def lp_pool1d(
+    input: Tensor,
+    norm_type: float,
+    kernel_size: Single,
+    stride: Single | None = None,
+    ceil_mode: bool = False,
+) -> Tensor:
+    """The `norm_type`-norm, up to signs, of every window of `input` (N, C, L) or (C, L).
+
+    As torch.nn.functional.lp_pool1d; the stride is the kernel's size if not given. Signs, ceil_mode
+    and errors are as in `lp_pool2d`.
+
+    Unlike PyTorch: a `norm_type` of NaN is refused.
+    """
+    x, back = as_image("lp_pool1d", input)
+    p = checked_norm("lp_pool1d", norm_type)
+    geo = pool1d_shape("lp_pool1d", input.shape, kernel_size, stride, ceil_mode=ceil_mode)
+    if math.isinf(p):
+        sign = 1 if p > 0 else -1
+        largest = max_pool1d(sign * magnitude(input), kernel_size, stride, ceil_mode=ceil_mode)
+        return sign * largest
+    return back(apply(LP_POOL2D, x, geo=geo, p=p)[0])
+
+
+def max_unpool1d(
+    input: Tensor,
+    indices: Tensor,
+    kernel_size: Single,
+    stride: Single | None = None,
+    padding: Single = 0,
+    output_size: Sequence[int] | None = None,
+) -> Tensor:
+    """`input` (N, C, L) or (C, L) put at `indices` into longer signals of zeros.
+
+    As torch.nn.functional.max_unpool1d, with the arguments of the max_pool1d that it undoes;
+    `output_size` is the shape that was pooled, with N and C or without. Errors are as in
+    `max_unpool2d`.
+
+    Unlike PyTorch: a stride of 0, negative padding and an output without elements are refused.
+    """
+    op = "max_unpool1d"
+    x, back = as_image(op, input)
+    kernel = single(op, "kernel_size", kernel_size, 1)
+    step = kernel if stride is None else single(op, "stride", stride, 1)
+    around = single(op, "padding", padding, 0)
+    OL = unpooled_shape(op, input.shape, (kernel,), (step,), (around,), output_size)[-1]
+    check_indices(op, indices, input, OL)
+    return back(apply(MAX_UNPOOL2D, x, reshape(indices, x.shape), size=(1, OL)))
 
 
 def adaptive_max_pool1d(input: Tensor, output_size: Single, return_indices: bool = False) -> Any:

@@ -493,6 +493,7 @@ GRIDS: dict[str, Grid] = {
             "stride": (None, 1, 2),
             "ceil_mode": (False, True),
         },
+        more=lambda given: isinstance(given["kernel_size"], tuple),
     ),
     "max_unpool1d": Grid(
         {

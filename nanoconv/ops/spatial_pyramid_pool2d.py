@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from ..tensor import Tensor
 from .adaptive_pool2d import adaptive_avg_pool2d, adaptive_max_pool2d
 from .checks import batched, check_dtypes
-from .geometry import integers
+from .geometry import check_output, integers
 from .shaping import cat, channels_last, contiguous, flatten
 
 POOLS = {"max": adaptive_max_pool2d, "avg": adaptive_avg_pool2d}
@@ -46,6 +46,8 @@ def spatial_pyramid_pool2d(
     sides = check_pyramid("spatial_pyramid_pool2d", levels, mode)
     if 0 in x.shape[2:]:
         raise ValueError(f"spatial_pyramid_pool2d: input {list(input.shape)} has no pixels")
+    cells = sum(k * k for k in sides)
+    check_output("spatial_pyramid_pool2d", (*x.shape[:2], cells), levels=levels)
     x = contiguous(x, channels_last)  # as compiled poolings read it: one copy for all levels
     return unbatch(cat([flatten(POOLS[mode](x, k), 1) for k in sides], 1))
 

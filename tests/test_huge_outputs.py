@@ -121,7 +121,7 @@ REQUESTS: dict[str, list[Callable[[], Any]]] = {
     ],
     "zeros": [lambda: nc.zeros(SIDE, SIDE)],
 }
-SAME_SIZE = {"local_response_norm", "set_num_threads"}
+SAME_SIZE = {"local_response_norm", "reshape", "set_num_threads", "view"}
 CALLS = [(name, call) for name, calls in REQUESTS.items() for call in calls]
 
 

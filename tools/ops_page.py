@@ -165,7 +165,7 @@ def forward_source(cls: type) -> str:
 
 
 def layers_calling(name: str) -> list[str]:
-    """The layers whose forward calls the function of this name, or has it as its `function`."""
+    """The layers whose forward calls the function of this name, or has it as its `_function`."""
     return [
         layer
         for layer in nn.__all__
@@ -173,7 +173,7 @@ def layers_calling(name: str) -> list[str]:
         and "forward" in dir(cls)
         and (
             re.search(rf"\bF\.{name}\(", forward_source(cls))
-            or getattr(cls, "function", None) is getattr(nc.functional, name, ...)
+            or getattr(cls, "_function", None) is getattr(nc.functional, name, ...)
         )
     ]
 

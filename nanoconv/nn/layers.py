@@ -24,11 +24,11 @@ Single = int | tuple[int]
 class Convolution(Module):
     """What all convolutions share: sizes that were checked, the weights, and how they are shown.
 
-    `axes` says along how many axes the window moves. Transposed ones have their weights the other
+    `_axes` says along how many axes the window moves. Transposed ones have their weights the other
     way round, (C, O/groups, …).
     """
 
-    axes: ClassVar[int] = 2
+    _axes: ClassVar[int] = 2
     transposed: ClassVar[bool] = False
     weight: Parameter
     bias: Parameter | None
@@ -72,7 +72,7 @@ class Convolution(Module):
 
     def _sizes(self, name: str, value: Any, least: int) -> tuple[int, ...]:
         layer = type(self).__name__
-        if self.axes == 1:
+        if self._axes == 1:
             return (single(layer, name, value, least),)
         return pair(layer, name, value, least)
 
@@ -93,11 +93,15 @@ class Convolution(Module):
             return input, self.padding
         if isinstance(self.padding, str):
             window = zip(
-                input.shape[-self.axes :], self.kernel_size, self.stride, self.dilation, strict=True
+                input.shape[-self._axes :],
+                self.kernel_size,
+                self.stride,
+                self.dilation,
+                strict=True,
             )
             border = [same_padding(*axis) for axis in window]
-        elif len(self.padding) == 2 * self.axes:
-            border = [self.padding[2 * k : 2 * k + 2] for k in range(self.axes)]
+        elif len(self.padding) == 2 * self._axes:
+            border = [self.padding[2 * k : 2 * k + 2] for k in range(self._axes)]
         else:
             border = [(k, k) for k in self.padding]
         widths = [width for axis in reversed(border) for width in axis]  # pad begins at the last
@@ -106,7 +110,7 @@ class Convolution(Module):
     def extra_repr(self) -> str:
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
         text += f", stride={self.stride}"
-        none, one = (0,) * self.axes, (1,) * self.axes
+        none, one = (0,) * self._axes, (1,) * self._axes
         if self.padding != none:
             text += f", padding={self.padding}"
         if self.dilation != one:
@@ -133,7 +137,7 @@ class Conv1d(Convolution):
     Conv1d(8, 16, kernel_size=(5,), stride=(1,), padding=same)
     """
 
-    axes = 1
+    _axes = 1
 
     def __init__(
         self,
@@ -245,14 +249,14 @@ class TransposedConvolution(Convolution):
             return self.output_padding
         wanted = tuple(output_size)
         if len(wanted) == input.ndim:
-            wanted = wanted[-self.axes :]
-        window = (input.shape[-self.axes :], self.stride, self.padding, self.dilation)
+            wanted = wanted[-self._axes :]
+        window = (input.shape[-self._axes :], self.stride, self.padding, self.dilation)
         least = [
             (n - 1) * s - 2 * p + d * (k - 1) + 1
             for n, s, p, d, k in zip(*window, self.kernel_size, strict=True)
         ]
         most = [size + s - 1 for size, s in zip(least, self.stride, strict=True)]
-        if len(wanted) != self.axes or not all(
+        if len(wanted) != self._axes or not all(
             a <= size <= b for a, size, b in zip(least, wanted, most, strict=True)
         ):
             raise ValueError(
@@ -271,7 +275,7 @@ class ConvTranspose1d(TransposedConvolution):
     without N; weight (C, O/groups, K), bias (O,). See `ConvTranspose2d`.
     """
 
-    axes = 1
+    _axes = 1
 
     def __init__(
         self,

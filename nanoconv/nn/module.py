@@ -56,6 +56,9 @@ class Module:
     ...
     ...     def forward(self, input):
     ...         return input + self.body(input)
+
+    Unlike PyTorch: layers take no `device` and no `dtype` (they are float32, and `double()` converts
+    them); there are no hooks on the backward pass and on state dicts, and no extra state.
     """
 
     training: bool
@@ -69,6 +72,10 @@ class Module:
     def __init__(self) -> None:
         self.__dict__.update(training=True, _parameters={}, _buffers={}, _modules={})
         self.__dict__.update(_transient=set(), _forward_hooks={}, _forward_pre_hooks={})
+
+    def __dir__(self) -> list[str]:
+        """Parameters, buffers and children are attributes too."""
+        return [*super().__dir__(), *self._parameters, *self._buffers, *self._modules]
 
     # ---- running it
 

@@ -132,9 +132,8 @@ def test_arguments_are_pytorchs(name: str) -> None:
     ours, theirs = getattr(nn, name), getattr(torch.nn, name)
     assert arguments(ours.forward) == arguments(theirs.forward)
     expected, found = arguments(theirs), arguments(ours)
-    without = [
-        argument for argument, _, _ in expected if argument not in dict(p[:2] for p in found)
-    ]
+    names = {argument for argument, _, _ in found}
+    without = [argument for argument, _, _ in expected if argument not in names]
     if without:
         said = " ".join(inspect.getdoc(cls) or "" for cls in ours.__mro__ if cls is not nn.Module)
         (told,) = re.findall("Unlike PyTorch: (.*)", said.replace("\n", " "))

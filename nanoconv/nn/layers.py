@@ -92,14 +92,9 @@ class Convolution(Module):
         if self.padding_mode == "zeros" or self.padding == "valid":
             return input, self.padding
         if isinstance(self.padding, str):
-            window = zip(
-                input.shape[-self._axes :],
-                self.kernel_size,
-                self.stride,
-                self.dilation,
-                strict=True,
-            )
-            border = [same_padding(*axis) for axis in window]
+            window = (self.kernel_size, self.stride, self.dilation)
+            sizes = zip(input.shape[-self._axes :], *window, strict=True)
+            border = [same_padding(*axis) for axis in sizes]
         elif len(self.padding) == 2 * self._axes:
             border = [self.padding[2 * k : 2 * k + 2] for k in range(self._axes)]
         else:
@@ -239,9 +234,27 @@ class DepthwiseConv2d(Conv2d):
 
 
 class TransposedConvolution(Convolution):
-    """What the transposed convolutions share: `output_size` in place of `output_padding`."""
+    """What the transposed convolutions share: arguments, and `output_size` in a call."""
 
     transposed = True
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, ...],
+        stride: int | tuple[int, ...] = 1,
+        padding: int | tuple[int, ...] = 0,
+        output_padding: int | tuple[int, ...] = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: int | tuple[int, ...] = 1,
+        padding_mode: str = "zeros",
+    ) -> None:
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias,
+            padding_mode, output_padding,
+        )  # fmt: skip
 
     def _output_padding(self, input: Tensor, output_size: Sequence[int] | None) -> tuple[int, ...]:
         """What makes the output of this `input` so large."""
@@ -277,24 +290,6 @@ class ConvTranspose1d(TransposedConvolution):
 
     _axes = 1
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: Single,
-        stride: Single = 1,
-        padding: Single = 0,
-        output_padding: Single = 0,
-        groups: int = 1,
-        bias: bool = True,
-        dilation: Single = 1,
-        padding_mode: str = "zeros",
-    ) -> None:
-        super().__init__(
-            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias,
-            padding_mode, output_padding,
-        )  # fmt: skip
-
     def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
         (more,) = self._output_padding(input, output_size)
         (stride,), (padding,), (dilation,) = self.stride, self.padding, self.dilation
@@ -316,24 +311,6 @@ class ConvTranspose2d(TransposedConvolution):
     >>> ConvTranspose2d(64, 3, 4, stride=2, padding=1)
     ConvTranspose2d(64, 3, kernel_size=(4, 4), stride=(2, 2), padding=(1, 1))
     """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: Pair,
-        stride: Pair = 1,
-        padding: Pair = 0,
-        output_padding: Pair = 0,
-        groups: int = 1,
-        bias: bool = True,
-        dilation: Pair = 1,
-        padding_mode: str = "zeros",
-    ) -> None:
-        super().__init__(
-            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias,
-            padding_mode, output_padding,
-        )  # fmt: skip
 
     def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
         more, (ph, pw) = self._output_padding(input, output_size), self.padding

@@ -16,8 +16,8 @@ from .module import Module
 class Loss(Module):
     """_function(input, target), with the other `_arguments` from the attributes of that name.
 
-    Unlike PyTorch: there are no deprecated `size_average` and `reduce`, and what follows them in its
-    order is given by name.
+    Unlike PyTorch: there are no deprecated `size_average` and `reduce`, and what follows them in
+    its order is given by name.
     """
 
     _function: ClassVar[Callable[..., Tensor]]

@@ -57,8 +57,8 @@ class Module:
     ...     def forward(self, input):
     ...         return input + self.body(input)
 
-    Unlike PyTorch: layers take no `device` and no `dtype` (they are float32, and `double()` converts
-    them); there are no hooks on the backward pass and on state dicts, and no extra state.
+    Unlike PyTorch: layers take no `device` and no `dtype` (they are float32, and `double()`
+    converts them); there are no hooks on the backward pass and on state dicts, and no extra state.
     """
 
     training: bool

@@ -48,7 +48,7 @@ from .ops.arithmetic import (
 from .ops.creation import arange, eye, full, ones, ones_like, rand, randn, zeros, zeros_like
 from .ops.cumulative import cumprod, cumsum, prod
 from .ops.einsum import einsum
-from .ops.indexing import gather, index_select, take_along_dim
+from .ops.indexing import gather, index_select, repeat_interleave, take_along_dim
 from .ops.rearranging import (
     flip,
     moveaxis,
@@ -172,6 +172,7 @@ __all__ = [
     "prod",
     "rand",
     "randn",
+    "repeat_interleave",
     "reshape",
     "roll",
     "set_num_threads",

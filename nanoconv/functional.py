@@ -53,9 +53,17 @@ from .ops.lp_pool2d import lp_pool2d
 from .ops.max_unpool2d import max_unpool2d
 from .ops.pad import pad
 from .ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
-from .ops.pool1d import adaptive_avg_pool1d, adaptive_max_pool1d, avg_pool1d, max_pool1d
+from .ops.pool1d import (
+    adaptive_avg_pool1d,
+    adaptive_max_pool1d,
+    avg_pool1d,
+    lp_pool1d,
+    max_pool1d,
+    max_unpool1d,
+)
 from .ops.pool2d import avg_pool2d, max_pool2d
 from .ops.prelu import prelu
+from .ops.rrelu import rrelu
 from .ops.smooth_activations import (
     celu,
     elu,
@@ -126,9 +134,11 @@ __all__ = [
     "local_response_norm",
     "log_softmax",
     "logsigmoid",
+    "lp_pool1d",
     "lp_pool2d",
     "max_pool1d",
     "max_pool2d",
+    "max_unpool1d",
     "max_unpool2d",
     "mish",
     "mse_loss",
@@ -142,6 +152,7 @@ __all__ = [
     "relu",
     "relu6",
     "rms_norm",
+    "rrelu",
     "selu",
     "sigmoid",
     "sigmoid_focal_loss",

@@ -96,6 +96,7 @@ class Methods:
     prod = cumulative.prod
     gather = indexing.gather
     index_select = indexing.index_select
+    repeat_interleave = indexing.repeat_interleave
     take_along_dim = indexing.take_along_dim
     flip = rearranging.flip
     moveaxis = rearranging.moveaxis

@@ -13,13 +13,14 @@ A gradient needs what its op saw. `Saved` holds such an array and notices if it 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 import weakref
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from .tensor import Tensor
 
 Array = np.ndarray
+Hooks = dict[int, Callable[[Array], Array]]  # each makes a gradient of the one it is given
 
 # --------------------------------------------------------------------------- recording or not
 
@@ -79,6 +81,29 @@ def observe(observer: Callable[[Op, tuple, dict, Tensor], None]) -> Iterator[Non
         yield
     finally:
         state.observers = before
+
+
+# --------------------------------------------------------------------------- hooks
+
+
+class RemovableHandle:
+    """What registering a hook returns: `remove()` unregisters it, as does leaving a `with`."""
+
+    _next_key = itertools.count()
+
+    def __init__(self, hooks: dict[int, Any], hook: Any) -> None:
+        self.hooks, self.key = hooks, next(self._next_key)
+        hooks[self.key] = hook
+
+    def remove(self) -> None:
+        """Unregister the hook; a second time does nothing."""
+        self.hooks.pop(self.key, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.remove()
 
 
 # --------------------------------------------------------------------------- what the tape holds
@@ -168,7 +193,9 @@ class Node:
     `sources` says where each input's gradient goes: to another Node, to a leaf Tensor, or nowhere.
     """
 
-    __slots__ = ("attrs", "extra", "inputs", "op", "output", "retained", "sources", "spent")
+    __slots__ = (
+        "attrs", "extra", "hooks", "inputs", "op", "output", "retained", "sources", "spent",
+    )  # fmt: skip
 
     def __init__(
         self, op: Op, inputs: tuple[Tensor | None, ...], attrs: dict, y: Tensor, extra: tuple
@@ -183,6 +210,7 @@ class Node:
         )
         self.output = Saved(y) if "y" in op.keeps else None
         self.retained: weakref.ref[Tensor] | None = None
+        self.hooks: Hooks | None = None  # of what was computed, not of the tensor that holds it
         for array in extra:  # the caller gets it too, and must not change it
             if isinstance(array, np.ndarray):
                 array.flags.writeable = False
@@ -294,11 +322,18 @@ def topological_order(root: Node) -> list[Node]:
     return order[::-1]
 
 
+def hooked(grad: Array, hooks: Hooks | None) -> Array:
+    """What the hooks of a tensor make of its gradient, one after the other."""
+    for hook in tuple(hooks.values()) if hooks else ():
+        grad = hook(grad)
+    return grad
+
+
 @np.errstate(all="ignore")
 def backward(root: Tensor, gradient: Array, retain_graph: bool) -> None:
     """Add vjp(gradient) to the `.grad` of every leaf that `root` was computed from."""
     if root._node is None:
-        root._accumulate(gradient)
+        root._accumulate(hooked(gradient, root._hooks))
         return
     order = topological_order(root._node)
     for node in order:
@@ -307,7 +342,7 @@ def backward(root: Tensor, gradient: Array, retain_graph: bool) -> None:
     totals[root._node].add(gradient)
     for node in order:
         if node in totals:
-            dy = totals.pop(node).array
+            dy = hooked(totals.pop(node).array, node.hooks)
             retained = node.retained() if node.retained else None
             if retained is not None:
                 retained._accumulate(dy)
@@ -317,4 +352,4 @@ def backward(root: Tensor, gradient: Array, retain_graph: bool) -> None:
             node.free()
     while totals:
         leaf, total = totals.popitem()
-        leaf._accumulate(total.array)
+        leaf._accumulate(hooked(total.array, leaf._hooks))

@@ -12,6 +12,7 @@ to Tensor as methods; one layer per file in the others.
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from .dispatch import Op
-from .tape import Node, Storage, backward, state
+from .tape import Hooks, Node, RemovableHandle, Storage, backward, no_grad, state
 
 if TYPE_CHECKING:
     from .methods import Methods
@@ -43,7 +44,10 @@ def apply(op: Op, *inputs: Tensor | None, **attrs: Any) -> Any:
         if t is not None and not isinstance(t, Tensor):
             raise TypeError(f"{op.name}: expected a nanoconv Tensor, got {type(t).__name__}")
     with np.errstate(all="ignore"):  # 1/0 is inf and log(-1) is NaN, as in PyTorch
-        result = op.forward(*(None if t is None else t._data for t in inputs), **attrs)
+        try:
+            result = op.forward(*(None if t is None else t._data for t in inputs), **attrs)
+        except MemoryError as error:
+            raise MemoryError(f"{op.name}: {error}") from None
     array, extra = (result[0], result[1:]) if isinstance(result, tuple) else (result, ())
     y = wrap(array)
     for t in inputs:  # a view shares its source's memory, and so its changes
@@ -95,7 +99,7 @@ class Tensor(Methods):
     tensor([2., 4.])
     """
 
-    __slots__ = ("__weakref__", "_data", "_node", "_requires_grad", "_storage", "grad")
+    __slots__ = ("__weakref__", "_data", "_hooks", "_node", "_requires_grad", "_storage", "grad")
     __array_ufunc__ = None  # ndarray + Tensor asks Tensor.__radd__
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
@@ -112,6 +116,7 @@ class Tensor(Methods):
         self._data: Array = array
         self._storage = storage
         self._node: Node | None = None
+        self._hooks: Hooks | None = None  # of a leaf; a node has its own
         self._requires_grad = False
         self.grad: Tensor | None = None
 
@@ -283,6 +288,25 @@ class Tensor(Methods):
             np.add(self.grad._data, grad, out=total, casting="no")
         self.grad = wrap(total)
 
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
+        """Call `hook(gradient)` in backward(), once the gradient of this tensor is complete.
+
+        If it returns a tensor, that is the gradient from there on, for the hooks registered later,
+        for `.grad` and for what this tensor was computed from. The gradient that a hook is given
+        cannot be changed in place. A hook stays with the value: after an in-place change of a
+        recorded tensor it still gets the gradient of what was there before.
+        """
+        if not self.requires_grad:
+            raise RuntimeError("register_hook: the tensor does not require a gradient")
+        hooks = self._hooks if self._node is None else self._node.hooks
+        if hooks is None:
+            hooks = {}
+            if self._node is None:
+                self._hooks = hooks
+            else:
+                self._node.hooks = hooks
+        return RemovableHandle(hooks, functools.partial(_replaced, hook))
+
     def retain_grad(self) -> None:
         """Keep `.grad` of this tensor in backward() although it is not a leaf."""
         if not self.requires_grad:
@@ -384,6 +408,26 @@ def wrap(array: Any, requires_grad: bool = False) -> Tensor:
     if requires_grad:
         t.requires_grad = True
     return t
+
+
+def _replaced(hook: Callable[[Tensor], Tensor | None], grad: Array) -> Array:
+    """`grad`, or what a hook of `Tensor.register_hook` returns in its place."""
+    shown = grad.view()
+    shown.flags.writeable = False  # others may have the same array
+    with no_grad():
+        new = hook(wrap(shown))
+    if new is None:
+        return grad
+    if not isinstance(new, Tensor):
+        raise TypeError(
+            f"register_hook: the hook returned a {type(new).__name__}, expected None or a Tensor"
+        )
+    if new.shape != grad.shape or new.dtype != grad.dtype:
+        raise ValueError(
+            f"register_hook: the hook returned {new.dtype}{list(new.shape)}, expected "
+            f"{grad.dtype}{list(grad.shape)}, as it was given"
+        )
+    return new._data
 
 
 def _restored(kind: type[Tensor], array: Array, requires_grad: bool) -> Tensor:

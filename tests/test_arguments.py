@@ -485,6 +485,39 @@ GRIDS: dict[str, Grid] = {
             "count_include_pad": (True, False),
         },
     ),
+    "lp_pool1d": Grid(
+        {"input": ((2, 3, 9), (3, 9), (2, 3, 1))},
+        {
+            "norm_type": (1, 2, 3, 2.5, math.inf, -math.inf, 0),
+            "kernel_size": (1, 2, (3,)),
+            "stride": (None, 1, 2),
+            "ceil_mode": (False, True),
+        },
+        more=lambda given: isinstance(given["kernel_size"], tuple),
+    ),
+    "max_unpool1d": Grid(
+        {
+            "input": ((2, 3, 3), (3, 3)),
+            "indices": (
+                lambda rng, given: np.broadcast_to(2 * np.arange(3), given["input"]).copy(),
+            ),
+        },
+        {
+            "kernel_size": (2, (2,), 3),
+            "stride": (None, 2, (1,)),
+            "padding": (0, 1),
+            "output_size": (None, (7,), (6,), (2, 3, 6), (9,)),
+        },
+    ),
+    "rrelu": Grid(  # bounds that leave nothing to chance
+        {"input": (IMAGE, (0, 3), ())},
+        {"lower": (0.25,), "upper": (0.25, 0.125), "training": (False, True), **INPLACE},
+        more=lambda given: given["inplace"],
+    ),
+    "rrelu.evaluation": Grid(
+        {"input": (IMAGE, (5,))},
+        {"lower": (1 / 8, -2.0, 0), "upper": (1 / 3, 0, 3)},
+    ),
     "adaptive_avg_pool1d": Grid({"input": ((2, 3, 9), (3, 9))}, {"output_size": (1, 4, (12,))}),
     "adaptive_max_pool1d": Grid(
         {"input": ((2, 3, 9), (3, 9))},

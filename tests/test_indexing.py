@@ -50,6 +50,17 @@ def selections(draw):
     return {**drawn, "index": (draw(st.integers(0, 5)),)}, attrs
 
 
+@st.composite
+def repetitions(draw):
+    """Three places along `dim`, each as often as a number of `index` says; one number for all."""
+    shape = draw(st.lists(st.integers(0, 4), min_size=1, max_size=4))
+    dim = draw(st.integers(0, len(shape) - 1))
+    count = draw(st.sampled_from(((), (1,), (shape[dim],))))
+    return {"x": tuple(shape), "index": count}, {
+        "dim": dim - draw(st.sampled_from((0, len(shape))))
+    }
+
+
 def size(shapes, attrs):
     return 4 + math.prod(shapes["index"])
 
@@ -62,6 +73,11 @@ CASES = [
     case("gather", lambda F, x, index, dim: x.gather(dim, index), gathers()),
     case("take_along_dim", lambda F, x, index, dim: x.take_along_dim(index, dim), along()),
     case("index_select", lambda F, x, index, dim: x.index_select(dim, index), selections()),
+    case(
+        "repeat_interleave",
+        lambda F, x, index, dim: x.repeat_interleave(index, dim),
+        repetitions(),
+    ),
     case(
         "gather.function",
         lambda F, x, index, dim: nc_or_torch(x).gather(x, dim, index),
@@ -85,6 +101,49 @@ def test_gather_of_scalars_and_by_nothing(shape, index):
     y.sum().backward()
     expected.sum().backward()
     np.testing.assert_array_equal(ours.grad.numpy(), theirs.grad.numpy())
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (4,), (), (0, 3), (2, 0)])
+@pytest.mark.parametrize("repeats", [0, 1, 3])
+@pytest.mark.parametrize("dim", [None, 0, -1])
+def test_repeat_interleave_by_one_number(shape, repeats, dim):
+    if shape == () and dim is not None:
+        return  # PyTorch's gradient fails there
+    results = []
+    for lib in (nc, torch):
+        x = lib.tensor(np.arange(math.prod(shape), dtype=np.float64).reshape(shape))
+        x.requires_grad = True
+        y = lib.repeat_interleave(x, repeats, dim)
+        (y * y).sum().backward()
+        results.append((y.detach().numpy(), x.grad.numpy()))
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda x: x.repeat_interleave(-1), ValueError, "repeats has -1, expected none below 0"),
+        (lambda x: x.repeat_interleave(nc.tensor([1, -2, 1]), 1), ValueError, "repeats has -2"),
+        (
+            lambda x: x.repeat_interleave(nc.tensor([1, 2]), 1),
+            ValueError,
+            r"repeats has shape \[2\]",
+        ),
+        (lambda x: x.repeat_interleave(nc.tensor([1.0]), 1), TypeError, "repeats is float32"),
+        (lambda x: x.repeat_interleave(2.0), TypeError, "repeat_interleave: repeats"),
+        (lambda x: x.repeat_interleave(2, 2), (ValueError, IndexError), "repeat_interleave: .*2"),
+        (
+            lambda x: nc.repeat_interleave(x, 2, 0, output_size=5),
+            ValueError,
+            "output_size=5, but the repeats add up to 4",
+        ),
+        (lambda x: nc.repeat_interleave([1], 2), TypeError, "input must be a nanoconv Tensor"),
+    ],
+)
+def test_repeat_interleave_refuses(call, error, message):
+    with pytest.raises(error, match=message):
+        call(nc.zeros(2, 3))
 
 
 def test_other_forms():

@@ -4,6 +4,7 @@ The largest distance between the distribution function F and that of n draws exc
 probability at most 2·exp(−2·n·d²) (Dvoretzky-Kiefer-Wolfowitz); d is chosen for 10⁻⁹.
 """
 
+import inspect
 import math
 
 import numpy as np
@@ -328,3 +329,47 @@ def test_only_tensors_can_be_initialised(name):
 def test_only_tensors_can_be_initialised_with_a_number(name):
     with pytest.raises(TypeError, match=f"^{name}: tensor must be a nanoconv Tensor, got ndarray"):
         getattr(init, name)(np.zeros((2, 2), np.float32), 0.5)
+
+
+RANDOM = {
+    "uniform_": (), "normal_": (), "trunc_normal_": (), "orthogonal_": (), "sparse_": (0.5,),
+    "xavier_uniform_": (), "xavier_normal_": (), "kaiming_uniform_": (), "kaiming_normal_": (),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_a_generator_of_its_own(name):
+    """It decides all numbers, and that of manual_seed goes on as if nothing had been drawn."""
+    nc.manual_seed(3)
+    expected = nc.rand(4).tolist()
+    function, args = getattr(init, name), RANDOM[name]
+    nc.manual_seed(3)
+    first, again, other = (
+        function(nc.zeros(6, 5), *args, generator=np.random.default_rng(seed)).tolist()
+        for seed in (7, 7, 8)
+    )
+    assert first == again
+    assert first != other
+    assert nc.rand(4).tolist() == expected
+    nc.manual_seed(7)
+    assert function(nc.zeros(6, 5), *args).tolist() == first  # the same kind of generator
+    with pytest.raises(TypeError, match=f"{name}: generator must be a numpy.random.Generator"):
+        function(nc.zeros(6, 5), *args, generator=torch.Generator())
+
+
+def test_names_and_arguments_are_pytorchs():
+    for name in (n for n in dir(torch.nn.init) if n.endswith("_") and not n.startswith("_")):
+        ours, theirs = (
+            [(p.name, p.default) for p in inspect.signature(f).parameters.values()]
+            for f in (getattr(init, name), getattr(torch.nn.init, name))
+        )
+        assert ours == theirs, name
+
+
+@pytest.mark.parametrize("name", [n for n in dir(init) if n.endswith("_") and n[0] != "_"])
+def test_integers_are_refused(name):
+    args = {"constant_": (1,), "sparse_": (0.5,)}.get(name, ())
+    x = nc.zeros(3, 3, 3, dtype="int64") if name == "dirac_" else nc.zeros(3, 3, dtype="int64")
+    with pytest.raises(TypeError, match=f"{name}: tensor is int64, expected float32 or float64"):
+        getattr(init, name)(x, *args)
+    assert not x.numpy().any()

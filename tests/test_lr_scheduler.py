@@ -432,7 +432,7 @@ def mistakes():
     return {
         "StepLR: step_size=0 must be at least 1": lambda: optim.StepLR(sgd(), 0),
         "TypeError: StepLR: step_size=2.5 must be an integer": lambda: optim.StepLR(sgd(), 2.5),
-        "T_max=0 must be at least 1": lambda: optim.CosineAnnealingLR(sgd(), 0),
+        "T_max=0 must be above 0": lambda: optim.CosineAnnealingLR(sgd(), 0),
         "T_mult=0 must be": lambda: optim.CosineAnnealingWarmRestarts(sgd(), 3, 0),
         "epoch=-1 must be": lambda: optim.CosineAnnealingWarmRestarts(sgd(), 3).step(-1),
         "TypeError: optimizer must be an Optimizer, got list": lambda: optim.StepLR([1], 2),

@@ -37,7 +37,7 @@ GROUPS = {
     "Normalisation": (
         "batchnorm", "groupnorm", "layernorm", "local_response_norm", "weight_standardization",
     ),
-    "Activations": ("activations", "smooth_activations", "prelu", "glu", "softmax"),
+    "Activations": ("activations", "smooth_activations", "prelu", "rrelu", "glu", "softmax"),
     "Regularisation": ("dropout",),
     "Losses": ("losses", "distances", "cosine", "focal_loss", "dice_loss"),
     "Moving numbers": ("channel_shuffle", "pixel_shuffle", "interpolate", "pad"),
@@ -64,7 +64,7 @@ ELSEWHERE = {  # functions of torch.nn.functional without a counterpart here
     ),
     "rare": (
         "affine_grid", "grid_sample", "bilinear", "conv_tbc", "fractional_max_pool2d",
-        "gumbel_softmax", "lp_pool1d", "max_unpool1d", "rrelu",
+        "gumbel_softmax",
     ),
     "deprecated, or an alias (use interpolate; channel_shuffle)": (
         "upsample", "upsample_bilinear", "upsample_nearest", "native_channel_shuffle",
@@ -165,7 +165,7 @@ def forward_source(cls: type) -> str:
 
 
 def layers_calling(name: str) -> list[str]:
-    """The layers whose forward calls the function of this name, or has it as its `function`."""
+    """The layers whose forward calls the function of this name, or has it as its `_function`."""
     return [
         layer
         for layer in nn.__all__
@@ -173,7 +173,7 @@ def layers_calling(name: str) -> list[str]:
         and "forward" in dir(cls)
         and (
             re.search(rf"\bF\.{name}\(", forward_source(cls))
-            or getattr(cls, "function", None) is getattr(nc.functional, name, ...)
+            or getattr(cls, "_function", None) is getattr(nc.functional, name, ...)
         )
     ]
 

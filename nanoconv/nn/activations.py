@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .. import functional as F
+from ..ops.rrelu import check_bounds
 from ..tensor import Tensor
 from . import init as initial
 from .arguments import count, parameter
@@ -23,7 +24,7 @@ class _InPlace(Module):
     def extra_repr(self) -> str:
         return "inplace=True" if self.inplace else ""
 
-    def with_inplace(self, text: str) -> str:
+    def _with_inplace(self, text: str) -> str:
         """What `extra_repr` shows of a layer that has other attributes, too."""
         return text + ", inplace=True" if self.inplace else text
 
@@ -57,7 +58,25 @@ class LeakyReLU(_InPlace):
         return F.leaky_relu(input, self.negative_slope)
 
     def extra_repr(self) -> str:
-        return self.with_inplace(f"negative_slope={self.negative_slope}")
+        return self._with_inplace(f"negative_slope={self.negative_slope}")
+
+
+class RReLU(_InPlace):
+    """y = x where x > 0, else a · x, a drawn from [lower, upper) in training, later their mean.
+
+    Each number has an a of its own. Xu et al., arXiv 1505.00853.
+    """
+
+    def __init__(self, lower: float = 1 / 8, upper: float = 1 / 3, inplace: bool = False) -> None:
+        super().__init__(inplace)
+        check_bounds("RReLU", lower, upper)
+        self.lower, self.upper = lower, upper
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.rrelu(input, self.lower, self.upper, self.training)
+
+    def extra_repr(self) -> str:
+        return self._with_inplace(f"lower={self.lower}, upper={self.upper}")
 
 
 class PReLU(Module):
@@ -86,7 +105,10 @@ class PReLU(Module):
 
 
 class Hardtanh(_InPlace):
-    """y = min(max(x, min_val), max_val). Collobert, thesis, 2004."""
+    """y = min(max(x, min_val), max_val). Collobert, thesis, 2004.
+
+    Unlike PyTorch: there are no deprecated `min_value` and `max_value`.
+    """
 
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
         super().__init__(inplace)
@@ -98,7 +120,7 @@ class Hardtanh(_InPlace):
         return F.hardtanh(input, self.min_val, self.max_val)
 
     def extra_repr(self) -> str:
-        return self.with_inplace(f"min_val={self.min_val}, max_val={self.max_val}")
+        return self._with_inplace(f"min_val={self.min_val}, max_val={self.max_val}")
 
 
 class Threshold(_InPlace):
@@ -112,7 +134,7 @@ class Threshold(_InPlace):
         return F.threshold(input, self.threshold, self.value)
 
     def extra_repr(self) -> str:
-        return self.with_inplace(f"threshold={self.threshold}, value={self.value}")
+        return self._with_inplace(f"threshold={self.threshold}, value={self.value}")
 
 
 class _Shrink(Module):
@@ -245,7 +267,7 @@ class _Exponential(_InPlace):
         self.alpha = alpha
 
     def extra_repr(self) -> str:
-        return self.with_inplace(f"alpha={self.alpha}")
+        return self._with_inplace(f"alpha={self.alpha}")
 
 
 class ELU(_Exponential):

@@ -59,9 +59,9 @@ class _Numbered(Module):
 class ModuleList(_Numbered):
     """Modules in a list, for the parent's forward to use as it likes."""
 
-    def __init__(self, modules: Iterable[Module] = ()) -> None:
+    def __init__(self, modules: Iterable[Module] | None = None) -> None:
         super().__init__()
-        self.extend(modules)
+        self.extend(modules or ())
 
     def __getitem__(self, index: int | slice) -> Any:
         part = super().__getitem__(index)

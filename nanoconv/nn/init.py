@@ -1,4 +1,8 @@
-"""Random starting values for weights, in place, from the generator that `manual_seed` sets.
+"""Random starting values for weights, in place.
+
+The random numbers are those of `manual_seed`, or of the `generator` that is given: NumPy's, where
+PyTorch's functions take one of its own. Unlike PyTorch: tensors of integers are refused by all of
+them.
 
 A layer y = W·x with fan_in inputs per output multiplies the variance of its input by
 fan_in · Var(w), and its backward pass that of the gradient by fan_out · Var(w). In a deep net both
@@ -23,6 +27,7 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 
 from .. import config
 from ..tape import no_grad
@@ -40,37 +45,59 @@ def _checked(name: str, tensor: Any, *axes: int) -> None:
         raise ValueError(f"{name}: tensor has shape {list(tensor.shape)}, expected {expected} axes")
 
 
+def _source(name: str, generator: Any) -> Generator:
+    """Where random numbers come from."""
+    if generator is None:
+        return config.generator()
+    if not isinstance(generator, Generator):
+        raise TypeError(
+            f"{name}: generator must be a numpy.random.Generator, got {type(generator).__name__}"
+        )
+    return generator
+
+
 def _written(tensor: Tensor) -> Array:
     with no_grad():
         return tensor._written()
 
 
-def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
+def uniform_(
+    tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None
+) -> Tensor:
     """Fill with numbers drawn uniformly from [a, b)."""
     _checked("uniform_", tensor)
+    rng = _source("uniform_", generator)
     if a > b:
         raise ValueError(f"uniform_: a={a} must not be greater than b={b}")
     array = _written(tensor)
-    array[...] = config.generator().random(array.shape, array.dtype)
+    array[...] = rng.random(array.shape, array.dtype)
     array *= b - a
     array += a
     return tensor
 
 
-def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
+def normal_(
+    tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None
+) -> Tensor:
     """Fill with numbers drawn from the normal distribution N(mean, std²)."""
     _checked("normal_", tensor)
+    rng = _source("normal_", generator)
     if std < 0:
         raise ValueError(f"normal_: std={std} must not be negative")
     array = _written(tensor)
-    array[...] = config.generator().standard_normal(array.shape, array.dtype)
+    array[...] = rng.standard_normal(array.shape, array.dtype)
     array *= std
     array += mean
     return tensor
 
 
 def trunc_normal_(
-    tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0
+    tensor: Tensor,
+    mean: float = 0.0,
+    std: float = 1.0,
+    a: float = -2.0,
+    b: float = 2.0,
+    generator: Generator | None = None,
 ) -> Tensor:
     """Fill with numbers drawn from N(mean, std²) under the condition that they lie in [a, b].
 
@@ -81,13 +108,14 @@ def trunc_normal_(
     truncated normal variables, arXiv 0907.4010.
     """
     _checked("trunc_normal_", tensor)
+    rng = _source("trunc_normal_", generator)
     if not std > 0:
         raise ValueError(f"trunc_normal_: std={std} must be positive")
     if not a <= b:
         raise ValueError(f"trunc_normal_: a={a} must not be greater than b={b}")
     array = _written(tensor)
     low, high = (a - mean) / std, (b - mean) / std
-    rng, drawn = config.generator(), np.empty(array.size)
+    drawn = np.empty(array.size)
     missing = np.arange(array.size)
     below_a, below_b = ((1 + math.erf(z / math.sqrt(2))) / 2 for z in (low, high))
     while missing.size:
@@ -102,9 +130,7 @@ def trunc_normal_(
     return tensor
 
 
-def _from_the_peak(
-    rng: np.random.Generator, low: float, high: float, count: int
-) -> tuple[Array, Array]:
+def _from_the_peak(rng: Generator, low: float, high: float, count: int) -> tuple[Array, Array]:
     """Proposals z in [low, high] for a truncated normal, and which of them to keep."""
     peak = min(max(low, 0.0), high)
     u = rng.random(count)
@@ -163,7 +189,7 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     return tensor
 
 
-def orthogonal_(tensor: Tensor, gain: float = 1) -> Tensor:
+def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = None) -> Tensor:
     """Fill (O, …) so that it is, as a matrix of O rows, `gain` times one with orthonormal rows.
 
     With more rows than columns the columns are orthonormal instead. The matrix is the Q of the QR
@@ -172,6 +198,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1) -> Tensor:
     linear neural networks, arXiv 1312.6120.
     """
     _checked("orthogonal_", tensor)
+    rng = _source("orthogonal_", generator)
     if tensor.ndim < 2:
         raise ValueError(
             f"orthogonal_: tensor has shape {list(tensor.shape)}, expected 2 or more axes"
@@ -180,25 +207,26 @@ def orthogonal_(tensor: Tensor, gain: float = 1) -> Tensor:
     if not array.size:
         return tensor
     rows, columns = tensor.shape[0], array.size // tensor.shape[0]
-    q, r = np.linalg.qr(
-        config.generator().standard_normal((max(rows, columns), min(rows, columns)))
-    )
+    q, r = np.linalg.qr(rng.standard_normal((max(rows, columns), min(rows, columns))))
     q *= np.sign(np.diagonal(r))
     array[...] = gain * (q if rows >= columns else q.T).reshape(array.shape)
     return tensor
 
 
-def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01) -> Tensor:
+def sparse_(
+    tensor: Tensor, sparsity: float, std: float = 0.01, generator: Generator | None = None
+) -> Tensor:
     """Fill a matrix from N(0, std²), but a part `sparsity` of each column, rounded up, with 0.
 
     Martens, Deep learning via Hessian-free optimization, ICML 2010.
     """
     _checked("sparse_", tensor, 2)
+    rng = _source("sparse_", generator)
     if not 0 <= sparsity <= 1:
         raise ValueError(f"sparse_: sparsity={sparsity} must be from 0 to 1")
-    normal_(tensor, 0, std)
+    normal_(tensor, 0, std, rng)
     array = _written(tensor)
-    order = config.generator().random(array.shape).argsort(axis=0)  # of each column's rows
+    order = rng.random(array.shape).argsort(axis=0)  # of each column's rows
     zeros = order[: math.ceil(sparsity * array.shape[0])]
     np.put_along_axis(array, zeros, 0, axis=0)
     return tensor
@@ -259,27 +287,41 @@ def _xavier_std(name: str, tensor: Tensor, gain: float) -> float:
     return gain * math.sqrt(2 / max(sum(calculate_fans(tensor, name)), 1))
 
 
-def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:
+def xavier_uniform_(
+    tensor: Tensor, gain: float = 1.0, generator: Generator | None = None
+) -> Tensor:
     """Uniform on ±√3·σ with σ² = gain² · 2 / (fan_in + fan_out)."""
+    rng = _source("xavier_uniform_", generator)
     bound = math.sqrt(3) * _xavier_std("xavier_uniform_", tensor, gain)
-    return uniform_(tensor, -bound, bound)
+    return uniform_(tensor, -bound, bound, rng)
 
 
-def xavier_normal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
+def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Normal with σ² = gain² · 2 / (fan_in + fan_out)."""
-    return normal_(tensor, 0, _xavier_std("xavier_normal_", tensor, gain))
+    rng = _source("xavier_normal_", generator)
+    return normal_(tensor, 0, _xavier_std("xavier_normal_", tensor, gain), rng)
 
 
 def kaiming_uniform_(
-    tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu"
+    tensor: Tensor,
+    a: float = 0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Generator | None = None,
 ) -> Tensor:
     """Uniform on ±√3·σ with σ² = gain² / fan; `a` is the slope of a leaky_relu."""
+    rng = _source("kaiming_uniform_", generator)
     bound = math.sqrt(3) * _kaiming_std("kaiming_uniform_", tensor, a, mode, nonlinearity)
-    return uniform_(tensor, -bound, bound)
+    return uniform_(tensor, -bound, bound, rng)
 
 
 def kaiming_normal_(
-    tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu"
+    tensor: Tensor,
+    a: float = 0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Generator | None = None,
 ) -> Tensor:
     """Normal with σ² = gain² / fan; `a` is the slope of a leaky_relu."""
-    return normal_(tensor, 0, _kaiming_std("kaiming_normal_", tensor, a, mode, nonlinearity))
+    rng = _source("kaiming_normal_", generator)
+    return normal_(tensor, 0, _kaiming_std("kaiming_normal_", tensor, a, mode, nonlinearity), rng)

@@ -24,11 +24,11 @@ Single = int | tuple[int]
 class Convolution(Module):
     """What all convolutions share: sizes that were checked, the weights, and how they are shown.
 
-    `axes` says along how many axes the window moves. Transposed ones have their weights the other
+    `_axes` says along how many axes the window moves. Transposed ones have their weights the other
     way round, (C, O/groups, …).
     """
 
-    axes: ClassVar[int] = 2
+    _axes: ClassVar[int] = 2
     transposed: ClassVar[bool] = False
     weight: Parameter
     bias: Parameter | None
@@ -72,7 +72,7 @@ class Convolution(Module):
 
     def _sizes(self, name: str, value: Any, least: int) -> tuple[int, ...]:
         layer = type(self).__name__
-        if self.axes == 1:
+        if self._axes == 1:
             return (single(layer, name, value, least),)
         return pair(layer, name, value, least)
 
@@ -92,12 +92,11 @@ class Convolution(Module):
         if self.padding_mode == "zeros" or self.padding == "valid":
             return input, self.padding
         if isinstance(self.padding, str):
-            window = zip(
-                input.shape[-self.axes :], self.kernel_size, self.stride, self.dilation, strict=True
-            )
-            border = [same_padding(*axis) for axis in window]
-        elif len(self.padding) == 2 * self.axes:
-            border = [self.padding[2 * k : 2 * k + 2] for k in range(self.axes)]
+            window = (self.kernel_size, self.stride, self.dilation)
+            sizes = zip(input.shape[-self._axes :], *window, strict=True)
+            border = [same_padding(*axis) for axis in sizes]
+        elif len(self.padding) == 2 * self._axes:
+            border = [self.padding[2 * k : 2 * k + 2] for k in range(self._axes)]
         else:
             border = [(k, k) for k in self.padding]
         widths = [width for axis in reversed(border) for width in axis]  # pad begins at the last
@@ -106,7 +105,7 @@ class Convolution(Module):
     def extra_repr(self) -> str:
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
         text += f", stride={self.stride}"
-        none, one = (0,) * self.axes, (1,) * self.axes
+        none, one = (0,) * self._axes, (1,) * self._axes
         if self.padding != none:
             text += f", padding={self.padding}"
         if self.dilation != one:
@@ -133,7 +132,7 @@ class Conv1d(Convolution):
     Conv1d(8, 16, kernel_size=(5,), stride=(1,), padding=same)
     """
 
-    axes = 1
+    _axes = 1
 
     def __init__(
         self,
@@ -235,9 +234,27 @@ class DepthwiseConv2d(Conv2d):
 
 
 class TransposedConvolution(Convolution):
-    """What the transposed convolutions share: `output_size` in place of `output_padding`."""
+    """What the transposed convolutions share: arguments, and `output_size` in a call."""
 
     transposed = True
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, ...],
+        stride: int | tuple[int, ...] = 1,
+        padding: int | tuple[int, ...] = 0,
+        output_padding: int | tuple[int, ...] = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: int | tuple[int, ...] = 1,
+        padding_mode: str = "zeros",
+    ) -> None:
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias,
+            padding_mode, output_padding,
+        )  # fmt: skip
 
     def _output_padding(self, input: Tensor, output_size: Sequence[int] | None) -> tuple[int, ...]:
         """What makes the output of this `input` so large."""
@@ -245,14 +262,14 @@ class TransposedConvolution(Convolution):
             return self.output_padding
         wanted = tuple(output_size)
         if len(wanted) == input.ndim:
-            wanted = wanted[-self.axes :]
-        window = (input.shape[-self.axes :], self.stride, self.padding, self.dilation)
+            wanted = wanted[-self._axes :]
+        window = (input.shape[-self._axes :], self.stride, self.padding, self.dilation)
         least = [
             (n - 1) * s - 2 * p + d * (k - 1) + 1
             for n, s, p, d, k in zip(*window, self.kernel_size, strict=True)
         ]
         most = [size + s - 1 for size, s in zip(least, self.stride, strict=True)]
-        if len(wanted) != self.axes or not all(
+        if len(wanted) != self._axes or not all(
             a <= size <= b for a, size, b in zip(least, wanted, most, strict=True)
         ):
             raise ValueError(
@@ -271,25 +288,7 @@ class ConvTranspose1d(TransposedConvolution):
     without N; weight (C, O/groups, K), bias (O,). See `ConvTranspose2d`.
     """
 
-    axes = 1
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: Single,
-        stride: Single = 1,
-        padding: Single = 0,
-        output_padding: Single = 0,
-        groups: int = 1,
-        bias: bool = True,
-        dilation: Single = 1,
-        padding_mode: str = "zeros",
-    ) -> None:
-        super().__init__(
-            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias,
-            padding_mode, output_padding,
-        )  # fmt: skip
+    _axes = 1
 
     def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
         (more,) = self._output_padding(input, output_size)
@@ -312,24 +311,6 @@ class ConvTranspose2d(TransposedConvolution):
     >>> ConvTranspose2d(64, 3, 4, stride=2, padding=1)
     ConvTranspose2d(64, 3, kernel_size=(4, 4), stride=(2, 2), padding=(1, 1))
     """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: Pair,
-        stride: Pair = 1,
-        padding: Pair = 0,
-        output_padding: Pair = 0,
-        groups: int = 1,
-        bias: bool = True,
-        dilation: Pair = 1,
-        padding_mode: str = "zeros",
-    ) -> None:
-        super().__init__(
-            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias,
-            padding_mode, output_padding,
-        )  # fmt: skip
 
     def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
         more, (ph, pw) = self._output_padding(input, output_size), self.padding

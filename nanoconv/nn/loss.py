@@ -14,30 +14,34 @@ from .module import Module
 
 
 class Loss(Module):
-    """function(input, target), with the other `arguments` from the attributes of that name."""
+    """_function(input, target), with the other `_arguments` from the attributes of that name.
 
-    function: ClassVar[Callable[..., Tensor]]
-    arguments: ClassVar[tuple[str, ...]] = ("reduction",)
-    reductions: ClassVar[tuple[str, ...]] = ("mean", "sum", "none")
+    Unlike PyTorch: there are no deprecated `size_average` and `reduce`, and what follows them in
+    its order is given by name.
+    """
+
+    _function: ClassVar[Callable[..., Tensor]]
+    _arguments: ClassVar[tuple[str, ...]] = ("reduction",)
+    _reductions: ClassVar[tuple[str, ...]] = ("mean", "sum", "none")
 
     def __init__(self, reduction: str) -> None:
         super().__init__()
-        if reduction not in self.reductions:
+        if reduction not in self._reductions:
             raise ValueError(
                 f"{type(self).__name__}: reduction={reduction!r} must be one of "
-                f"{', '.join(self.reductions)}"
+                f"{', '.join(self._reductions)}"
             )
         self.reduction = reduction
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        held = {name: getattr(self, name) for name in self.arguments}
-        return type(self).function(input, target, **held)
+        held = {name: getattr(self, name) for name in self._arguments}
+        return type(self)._function(input, target, **held)
 
 
 class WeightedLoss(Loss):
     """A loss with a `weight`, which is a buffer, as in PyTorch."""
 
-    arguments: ClassVar[tuple[str, ...]] = ("weight", "reduction")
+    _arguments: ClassVar[tuple[str, ...]] = ("weight", "reduction")
     weight: Tensor | None
 
     def __init__(self, weight: Tensor | None, reduction: str) -> None:
@@ -54,8 +58,8 @@ class CrossEntropyLoss(WeightedLoss):
     `weight` (K,) weighs the classes and is a buffer, as in PyTorch.
     """
 
-    function = F.cross_entropy
-    arguments = ("weight", "ignore_index", "reduction", "label_smoothing")
+    _function = F.cross_entropy
+    _arguments = ("weight", "ignore_index", "reduction", "label_smoothing")
 
     def __init__(
         self,
@@ -76,8 +80,8 @@ class CrossEntropyLoss(WeightedLoss):
 class NLLLoss(WeightedLoss):
     """−x[n, target[n]] of log-probabilities x (see `functional.nll_loss`); shapes as above."""
 
-    function = F.nll_loss
-    arguments = ("weight", "ignore_index", "reduction")
+    _function = F.nll_loss
+    _arguments = ("weight", "ignore_index", "reduction")
 
     def __init__(
         self, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean"
@@ -89,7 +93,7 @@ class NLLLoss(WeightedLoss):
 class MSELoss(Loss):
     """The mean of (x − t)² (see `functional.mse_loss`). Input and target alike → scalar."""
 
-    function = F.mse_loss
+    _function = F.mse_loss
 
     def __init__(self, *, reduction: str = "mean") -> None:
         super().__init__(reduction)
@@ -98,7 +102,7 @@ class MSELoss(Loss):
 class L1Loss(Loss):
     """The mean of |x − t| (see `functional.l1_loss`). Input and target alike → scalar."""
 
-    function = F.l1_loss
+    _function = F.l1_loss
 
     def __init__(self, *, reduction: str = "mean") -> None:
         super().__init__(reduction)
@@ -110,8 +114,8 @@ class SmoothL1Loss(Loss):
     l = (x − t)² / (2·beta) where |x − t| < beta, else |x − t| − beta/2
     """
 
-    function = F.smooth_l1_loss
-    arguments = ("reduction", "beta")
+    _function = F.smooth_l1_loss
+    _arguments = ("reduction", "beta")
 
     def __init__(self, *, reduction: str = "mean", beta: float = 1.0) -> None:
         super().__init__(reduction)
@@ -124,8 +128,8 @@ class HuberLoss(Loss):
     l = (x − t)² / 2 where |x − t| ≤ delta, else delta·(|x − t| − delta/2)
     """
 
-    function = F.huber_loss
-    arguments = ("reduction", "delta")
+    _function = F.huber_loss
+    _arguments = ("reduction", "delta")
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
         super().__init__(reduction)
@@ -135,9 +139,9 @@ class HuberLoss(Loss):
 class KLDivLoss(Loss):
     """The mean of t·(log t − x), x log-probabilities (see `functional.kl_div`)."""
 
-    function = F.kl_div
-    arguments = ("reduction", "log_target")
-    reductions = (*Loss.reductions, "batchmean")
+    _function = F.kl_div
+    _arguments = ("reduction", "log_target")
+    _reductions = (*Loss._reductions, "batchmean")
 
     def __init__(self, *, reduction: str = "mean", log_target: bool = False) -> None:
         super().__init__(reduction)
@@ -147,7 +151,7 @@ class KLDivLoss(Loss):
 class BCELoss(WeightedLoss):
     """−t·log x − (1 − t)·log(1 − x), x probabilities (see `functional.binary_cross_entropy`)."""
 
-    function = F.binary_cross_entropy
+    _function = F.binary_cross_entropy
 
     def __init__(self, weight: Tensor | None = None, *, reduction: str = "mean") -> None:
         super().__init__(weight, reduction)
@@ -156,8 +160,8 @@ class BCELoss(WeightedLoss):
 class BCEWithLogitsLoss(WeightedLoss):
     """The same of scores (see `functional.binary_cross_entropy_with_logits`)."""
 
-    function = F.binary_cross_entropy_with_logits
-    arguments = ("weight", "reduction", "pos_weight")
+    _function = F.binary_cross_entropy_with_logits
+    _arguments = ("weight", "reduction", "pos_weight")
     pos_weight: Tensor | None
 
     def __init__(
@@ -177,8 +181,8 @@ class FocalLoss(Loss):
     Scores and answers, 0 to 1, alike → scalar. Lin et al., arXiv 1708.02002.
     """
 
-    function = F.sigmoid_focal_loss
-    arguments = ("alpha", "gamma", "reduction")
+    _function = F.sigmoid_focal_loss
+    _arguments = ("alpha", "gamma", "reduction")
 
     def __init__(self, alpha: float = 0.25, gamma: float = 2.0, reduction: str = "mean") -> None:
         super().__init__(reduction)
@@ -191,8 +195,8 @@ class DiceLoss(Loss):
     (N, C, …) and the same, or classes (N, …) → scalar. Milletari et al., arXiv 1606.04797.
     """
 
-    function = F.dice_loss
-    arguments = ("smooth", "reduction", "activation")
+    _function = F.dice_loss
+    _arguments = ("smooth", "reduction", "activation")
 
     def __init__(
         self, smooth: float = 1.0, reduction: str = "mean", activation: str | None = None

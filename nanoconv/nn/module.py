@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from ..tape import Storage, no_grad
+from ..tape import RemovableHandle, Storage, no_grad
 from ..tensor import Array, Tensor
 
 
@@ -37,26 +37,6 @@ class Parameter(Tensor):
 
     def __repr__(self) -> str:
         return "Parameter containing:\n" + super().__repr__()
-
-
-class RemovableHandle:
-    """What registering a hook returns: `remove()` unregisters it, as does leaving a `with`."""
-
-    _next_key = itertools.count()
-
-    def __init__(self, hooks: dict[int, Any], hook: Any) -> None:
-        self.hooks, self.key = hooks, next(self._next_key)
-        hooks[self.key] = hook
-
-    def remove(self) -> None:
-        """Unregister the hook; a second time does nothing."""
-        self.hooks.pop(self.key, None)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.remove()
 
 
 class IncompatibleKeys(NamedTuple):
@@ -76,6 +56,9 @@ class Module:
     ...
     ...     def forward(self, input):
     ...         return input + self.body(input)
+
+    Unlike PyTorch: layers take no `device` and no `dtype` (they are float32, and `double()`
+    converts them); there are no hooks on the backward pass and on state dicts, and no extra state.
     """
 
     training: bool
@@ -89,6 +72,10 @@ class Module:
     def __init__(self) -> None:
         self.__dict__.update(training=True, _parameters={}, _buffers={}, _modules={})
         self.__dict__.update(_transient=set(), _forward_hooks={}, _forward_pre_hooks={})
+
+    def __dir__(self) -> list[str]:
+        """Parameters, buffers and children are attributes too."""
+        return [*super().__dir__(), *self._parameters, *self._buffers, *self._modules]
 
     # ---- running it
 

@@ -14,22 +14,22 @@ from .module import Module
 class Pad(Module):
     """What the layers that pad share: an integer or the widths (left, right, top, bottom, …)."""
 
-    axes: ClassVar[int] = 2
-    mode: ClassVar[str] = "constant"
+    _axes: ClassVar[int] = 2
+    _mode: ClassVar[str] = "constant"
 
     def __init__(self, padding: int | tuple[int, ...]) -> None:
         super().__init__()
         name, widths = type(self).__name__, integers(type(self).__name__, "padding", (padding,))
         if len(widths) == 1 and not isinstance(padding, (tuple, list)):
-            widths *= 2 * self.axes
-        if len(widths) != 2 * self.axes:
+            widths *= 2 * self._axes
+        if len(widths) != 2 * self._axes:
             raise ValueError(
-                f"{name}: padding={padding!r}, expected an integer or {2 * self.axes} of them"
+                f"{name}: padding={padding!r}, expected an integer or {2 * self._axes} of them"
             )
         self.padding = widths
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.pad(input, self.padding, self.mode)
+        return F.pad(input, self.padding, self._mode)
 
     def extra_repr(self) -> str:
         return f"{self.padding}"
@@ -38,7 +38,7 @@ class Pad(Module):
 class ConstantPad1d(Pad):
     """A border of `value` around signals: (N, C, L) → (N, C, left + L + right), also without N."""
 
-    axes = 1
+    _axes = 1
 
     def __init__(self, padding: int | tuple[int, int], value: float) -> None:
         super().__init__(padding)
@@ -61,7 +61,7 @@ class ConstantPad2d(ConstantPad1d):
     ConstantPad2d(padding=(1, 1, 1, 1), value=0.5)
     """
 
-    axes = 2
+    _axes = 2
 
     def __init__(self, padding: int | tuple[int, int, int, int], value: float) -> None:
         super().__init__(padding, value)  # type: ignore[arg-type]
@@ -90,7 +90,7 @@ class ZeroPad2d(ConstantPad2d):
 class ReflectionPad1d(Pad):
     """Signals continued by their mirror image, without the edge: 3 2|1 2 3 4|3 2."""
 
-    axes, mode = 1, "reflect"
+    _axes, _mode = 1, "reflect"
 
 
 class ReflectionPad2d(Pad):
@@ -99,13 +99,13 @@ class ReflectionPad2d(Pad):
     `padding` as in `ConstantPad2d`; less than the image is large. See `functional.pad`.
     """
 
-    mode = "reflect"
+    _mode = "reflect"
 
 
 class ReplicationPad1d(Pad):
     """Signals continued by their first and last number: 1 1|1 2 3 4|4 4."""
 
-    axes, mode = 1, "replicate"
+    _axes, _mode = 1, "replicate"
 
 
 class ReplicationPad2d(Pad):
@@ -114,13 +114,13 @@ class ReplicationPad2d(Pad):
     `padding` as in `ConstantPad2d`. See `functional.pad`.
     """
 
-    mode = "replicate"
+    _mode = "replicate"
 
 
 class CircularPad1d(Pad):
     """Signals that go round: 3 4|1 2 3 4|1 2."""
 
-    axes, mode = 1, "circular"
+    _axes, _mode = 1, "circular"
 
 
 class CircularPad2d(Pad):
@@ -129,7 +129,7 @@ class CircularPad2d(Pad):
     `padding` as in `ConstantPad2d`; no more than the image is large. See `functional.pad`.
     """
 
-    mode = "circular"
+    _mode = "circular"
 
 
 class Unfold(Module):

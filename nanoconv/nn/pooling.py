@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from .. import functional as F
 from ..ops.geometry import pair
@@ -16,22 +16,27 @@ from .arguments import Pair, count, parameter
 from .module import Module, Parameter
 
 Single = int | tuple[int]
+Window = int | tuple[int, ...]  # a number for all axes, or one for each
 
 
-class MaxPool2d(Module):
-    """The maximum of each window (see `functional.max_pool2d`).
+def _numbers(layer: Any, name: str, value: Any, least: int) -> tuple[int, ...]:
+    """A size of a layer's windows: one number for each axis that they move along."""
+    if layer._axes == 1:
+        return (single(type(layer).__name__, name, value, least),)
+    return pair(type(layer).__name__, name, value, least)
 
-        y[n,c,i,j] = max_{u,v} x[n, c, i·s + u·d − p, j·s + v·d − p]
 
-    (N, C, H, W) → (N, C, OH, OW); with `return_indices` also the flat positions of the maxima.
-    """
+class _MaxPool(Module):
+    """What MaxPool1d and MaxPool2d share."""
+
+    _axes: ClassVar[int] = 2
 
     def __init__(
         self,
-        kernel_size: Pair,
-        stride: Pair | None = None,
-        padding: Pair = 0,
-        dilation: Pair = 1,
+        kernel_size: Window,
+        stride: Window | None = None,
+        padding: Window = 0,
+        dilation: Window = 1,
         return_indices: bool = False,
         ceil_mode: bool = False,
     ) -> None:
@@ -40,18 +45,11 @@ class MaxPool2d(Module):
         self.padding, self.dilation = padding, dilation
         self.return_indices, self.ceil_mode = return_indices, ceil_mode
         for name, least in (("kernel_size", 1), ("stride", 1), ("padding", 0), ("dilation", 1)):
-            pair("MaxPool2d", name, getattr(self, name), least)
+            _numbers(self, name, getattr(self, name), least)
 
-    def forward(self, input: Tensor) -> Any:
-        return F.max_pool2d(
-            input,
-            self.kernel_size,
-            self.stride,
-            self.padding,
-            self.dilation,
-            ceil_mode=self.ceil_mode,
-            return_indices=self.return_indices,
-        )
+    def _windows(self) -> dict[str, Any]:
+        names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
+        return {name: getattr(self, name) for name in names}
 
     def extra_repr(self) -> str:
         return (
@@ -60,7 +58,49 @@ class MaxPool2d(Module):
         )
 
 
-class AvgPool2d(Module):
+class MaxPool2d(_MaxPool):
+    """The maximum of each window (see `functional.max_pool2d`).
+
+        y[n,c,i,j] = max_{u,v} x[n, c, i·s + u·d − p, j·s + v·d − p]
+
+    (N, C, H, W) → (N, C, OH, OW); with `return_indices` also the flat positions of the maxima.
+    """
+
+    def forward(self, input: Tensor) -> Any:
+        return F.max_pool2d(input, **self._windows())
+
+
+class _AvgPool(Module):
+    """What AvgPool1d and AvgPool2d share."""
+
+    _axes: ClassVar[int] = 2
+
+    def __init__(
+        self,
+        kernel_size: Window,
+        stride: Window | None = None,
+        padding: Window = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ) -> None:
+        super().__init__()
+        self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
+        self.padding = padding
+        self.ceil_mode, self.count_include_pad = ceil_mode, count_include_pad
+        for name, least in (("kernel_size", 1), ("stride", 1), ("padding", 0)):
+            numbers = _numbers(self, name, getattr(self, name), least)
+            if self._axes == 1:  # as PyTorch keeps them
+                setattr(self, name, numbers)
+
+    def _windows(self) -> dict[str, Any]:
+        names = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
+        return {name: getattr(self, name) for name in names}
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class AvgPool2d(_AvgPool):
     """The mean of each window (see `functional.avg_pool2d`).
 
         y[n,c,i,j] = Σ_{u,v} x[n, c, i·s + u − p, j·s + v − p] / (KH·KW)
@@ -71,33 +111,18 @@ class AvgPool2d(Module):
 
     def __init__(
         self,
-        kernel_size: Pair,
-        stride: Pair | None = None,
-        padding: Pair = 0,
+        kernel_size: Window,
+        stride: Window | None = None,
+        padding: Window = 0,
         ceil_mode: bool = False,
         count_include_pad: bool = True,
         divisor_override: int | None = None,
     ) -> None:
-        super().__init__()
-        self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
-        self.padding, self.ceil_mode = padding, ceil_mode
-        self.count_include_pad, self.divisor_override = count_include_pad, divisor_override
-        for name, least in (("kernel_size", 1), ("stride", 1), ("padding", 0)):
-            pair("AvgPool2d", name, getattr(self, name), least)
+        super().__init__(kernel_size, stride, padding, ceil_mode, count_include_pad)
+        self.divisor_override = divisor_override
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.avg_pool2d(
-            input,
-            self.kernel_size,
-            self.stride,
-            self.padding,
-            self.ceil_mode,
-            self.count_include_pad,
-            self.divisor_override,
-        )
-
-    def extra_repr(self) -> str:
-        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+        return F.avg_pool2d(input, **self._windows(), divisor_override=self.divisor_override)
 
 
 class AdaptiveAvgPool2d(Module):
@@ -150,7 +175,35 @@ class GlobalAvgPool2d(Module):
         return F.adaptive_avg_pool2d(input, 1)
 
 
-class LPPool2d(Module):
+class _LPPool(Module):
+    """What LPPool1d and LPPool2d share."""
+
+    _axes: ClassVar[int] = 2
+
+    def __init__(
+        self,
+        norm_type: float,
+        kernel_size: Window,
+        stride: Window | None = None,
+        ceil_mode: bool = False,
+    ) -> None:
+        super().__init__()
+        checked_norm(type(self).__name__, norm_type)
+        _numbers(self, "kernel_size", kernel_size, 1)
+        if stride is not None:
+            _numbers(self, "stride", stride, 1)
+        self.norm_type, self.kernel_size = norm_type, kernel_size
+        self.stride, self.ceil_mode = stride, ceil_mode
+
+    def _windows(self) -> dict[str, Any]:
+        names = ("norm_type", "kernel_size", "stride", "ceil_mode")
+        return {name: getattr(self, name) for name in names}
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={value}" for name, value in self._windows().items())
+
+
+class LPPool2d(_LPPool):
     """The p-norm of each window, up to signs (see `functional.lp_pool2d`).
 
         y[n,c,i,j] = (Σ_{u,v} x[n, c, i·s + u, j·s + v]ᵖ)^(1/p)
@@ -158,34 +211,28 @@ class LPPool2d(Module):
     (N, C, H, W) → (N, C, OH, OW). Sermanet et al., arXiv 1204.3968.
     """
 
+    def forward(self, input: Tensor) -> Tensor:
+        return F.lp_pool2d(input, **self._windows())
+
+
+class _MaxUnpool(Module):
+    """What MaxUnpool1d and MaxUnpool2d share."""
+
+    _axes: ClassVar[int] = 2
+
     def __init__(
-        self,
-        norm_type: float,
-        kernel_size: Pair,
-        stride: Pair | None = None,
-        ceil_mode: bool = False,
+        self, kernel_size: Window, stride: Window | None = None, padding: Window = 0
     ) -> None:
         super().__init__()
-        checked_norm("LPPool2d", norm_type)
-        pair("LPPool2d", "kernel_size", kernel_size, 1)
-        if stride is not None:
-            pair("LPPool2d", "stride", stride, 1)
-        self.norm_type, self.kernel_size = norm_type, kernel_size
-        self.stride, self.ceil_mode = stride, ceil_mode
-
-    def forward(self, input: Tensor) -> Tensor:
-        return F.lp_pool2d(
-            input, float(self.norm_type), self.kernel_size, self.stride, self.ceil_mode
-        )
+        self.kernel_size: Any = _numbers(self, "kernel_size", kernel_size, 1)
+        self.stride: Any = _numbers(self, "stride", kernel_size if stride is None else stride, 1)
+        self.padding: Any = _numbers(self, "padding", padding, 0)
 
     def extra_repr(self) -> str:
-        return (
-            f"norm_type={self.norm_type}, kernel_size={self.kernel_size}, stride={self.stride}, "
-            f"ceil_mode={self.ceil_mode}"
-        )
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
 
-class MaxUnpool2d(Module):
+class MaxUnpool2d(_MaxUnpool):
     """Puts each maximum back to where a MaxPool2d took it (see `functional.max_unpool2d`).
 
         y[n, c, indices[n,c,i,j]] = x[n,c,i,j]         0 everywhere else
@@ -193,21 +240,12 @@ class MaxUnpool2d(Module):
     (N, C, H, W) and indices → (N, C, OH, OW). Badrinarayanan et al., SegNet, arXiv 1511.00561.
     """
 
-    def __init__(self, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0) -> None:
-        super().__init__()
-        self.kernel_size = pair("MaxUnpool2d", "kernel_size", kernel_size, 1)
-        self.stride = pair("MaxUnpool2d", "stride", kernel_size if stride is None else stride, 1)
-        self.padding = pair("MaxUnpool2d", "padding", padding, 0)
-
     def forward(
         self, input: Tensor, indices: Tensor, output_size: Sequence[int] | None = None
     ) -> Tensor:
         return F.max_unpool2d(
             input, indices, self.kernel_size, self.stride, self.padding, output_size
         )
-
-    def extra_repr(self) -> str:
-        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
 
 class LearnablePool2d(Module):
@@ -277,79 +315,56 @@ class SpatialPyramidPool2d(Module):
 # --------------------------------------------------------------------------- signals
 
 
-class MaxPool1d(Module):
+class MaxPool1d(_MaxPool):
     """The maximum of each window of a signal: (N, C, L) → (N, C, OL); see `MaxPool2d`.
 
     y[n,c,j] = max_v x[n, c, j·s + v·d − p]
     """
 
-    def __init__(
-        self,
-        kernel_size: Single,
-        stride: Single | None = None,
-        padding: Single = 0,
-        dilation: Single = 1,
-        return_indices: bool = False,
-        ceil_mode: bool = False,
-    ) -> None:
-        super().__init__()
-        self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
-        self.padding, self.dilation = padding, dilation
-        self.return_indices, self.ceil_mode = return_indices, ceil_mode
-        for name, least in (("kernel_size", 1), ("stride", 1), ("padding", 0), ("dilation", 1)):
-            single("MaxPool1d", name, getattr(self, name), least)
+    _axes = 1
 
     def forward(self, input: Tensor) -> Any:
-        return F.max_pool1d(
-            input,
-            self.kernel_size,
-            self.stride,
-            self.padding,
-            self.dilation,
-            ceil_mode=self.ceil_mode,
-            return_indices=self.return_indices,
-        )
-
-    def extra_repr(self) -> str:
-        return (
-            f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
-            f"dilation={self.dilation}, ceil_mode={self.ceil_mode}"
-        )
+        return F.max_pool1d(input, **self._windows())
 
 
-class AvgPool1d(Module):
+class AvgPool1d(_AvgPool):
     """The mean of each window of a signal: (N, C, L) → (N, C, OL); see `AvgPool2d`.
 
     y[n,c,j] = Σ_v x[n, c, j·s + v − p] / K
     """
 
-    def __init__(
-        self,
-        kernel_size: Single,
-        stride: Single | None = None,
-        padding: Single = 0,
-        ceil_mode: bool = False,
-        count_include_pad: bool = True,
-    ) -> None:
-        super().__init__()
-        self.kernel_size = (single("AvgPool1d", "kernel_size", kernel_size, 1),)
-        step = self.kernel_size if stride is None else stride
-        self.stride = (single("AvgPool1d", "stride", step, 1),)
-        self.padding = (single("AvgPool1d", "padding", padding, 0),)
-        self.ceil_mode, self.count_include_pad = ceil_mode, count_include_pad
+    _axes = 1
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.avg_pool1d(
-            input,
-            self.kernel_size,
-            self.stride,
-            self.padding,
-            self.ceil_mode,
-            self.count_include_pad,
-        )
+        return F.avg_pool1d(input, **self._windows())
 
-    def extra_repr(self) -> str:
-        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+class LPPool1d(_LPPool):
+    """The p-norm of each window of a signal: (N, C, L) → (N, C, OL); see `LPPool2d`.
+
+    y[n,c,j] = (Σ_v x[n, c, j·s + v]ᵖ)^(1/p)
+    """
+
+    _axes = 1
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.lp_pool1d(input, **self._windows())
+
+
+class MaxUnpool1d(_MaxUnpool):
+    """Puts each maximum back to where a MaxPool1d took it: (N, C, L) → (N, C, OL).
+
+    y[n, c, indices[n,c,j]] = x[n,c,j]         0 everywhere else; see `MaxUnpool2d`
+    """
+
+    _axes = 1
+
+    def forward(
+        self, input: Tensor, indices: Tensor, output_size: Sequence[int] | None = None
+    ) -> Tensor:
+        return F.max_unpool1d(
+            input, indices, self.kernel_size, self.stride, self.padding, output_size
+        )
 
 
 class AdaptiveAvgPool1d(Module):

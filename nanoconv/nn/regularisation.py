@@ -19,7 +19,7 @@ class Dropout(Module):
     JMLR 15, 2014.
     """
 
-    function: ClassVar[Callable[..., Tensor]] = staticmethod(F.dropout)
+    _function: ClassVar[Callable[..., Tensor]] = staticmethod(F.dropout)
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class Dropout(Module):
         self.p, self.inplace = p, inplace
 
     def forward(self, input: Tensor) -> Tensor:
-        return type(self).function(input, self.p, self.training)
+        return type(self)._function(input, self.p, self.training)
 
     def extra_repr(self) -> str:
         return f"p={self.p}, inplace={self.inplace}"
@@ -36,7 +36,7 @@ class Dropout(Module):
 class Dropout1d(Dropout):
     """Dropout of whole channels of (N, C, L) or (C, L). Tompson et al., arXiv 1411.4280."""
 
-    function = staticmethod(F.dropout1d)
+    _function = staticmethod(F.dropout1d)
 
 
 class Dropout2d(Dropout):
@@ -45,13 +45,13 @@ class Dropout2d(Dropout):
     Tompson et al., arXiv 1411.4280.
     """
 
-    function = staticmethod(F.dropout2d)
+    _function = staticmethod(F.dropout2d)
 
 
 class Dropout3d(Dropout):
     """Dropout of whole channels of (N, C, D, H, W) or (C, D, H, W). arXiv 1411.4280."""
 
-    function = staticmethod(F.dropout3d)
+    _function = staticmethod(F.dropout3d)
 
 
 class AlphaDropout(Dropout):
@@ -61,13 +61,13 @@ class AlphaDropout(Dropout):
     same. Klambauer et al., Self-Normalizing Neural Networks, arXiv 1706.02515.
     """
 
-    function = staticmethod(F.alpha_dropout)
+    _function = staticmethod(F.alpha_dropout)
 
 
 class FeatureAlphaDropout(Dropout):
     """AlphaDropout of whole channels of (N, C, …). arXiv 1706.02515."""
 
-    function = staticmethod(F.feature_alpha_dropout)
+    _function = staticmethod(F.feature_alpha_dropout)
 
 
 class StochasticDepth(Module):

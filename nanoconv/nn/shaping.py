@@ -110,6 +110,7 @@ class Upsample(Module):
         recompute_scale_factor: bool | None = None,
     ) -> None:
         super().__init__()
+        self.name = type(self).__name__
         self.size, self.mode, self.align_corners = size, mode, align_corners
         if isinstance(scale_factor, (tuple, list)):
             self.scale_factor: Any = tuple(map(float, scale_factor))

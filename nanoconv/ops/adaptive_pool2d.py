@@ -64,11 +64,12 @@ def adaptive_pool2d_shape(op: str, x: tuple[int, ...], output_size: Any) -> Mean
     if 0 in (H, W):
         raise ValueError(f"{op}: input {list(x)} has no pixels")
     check_output(op, (*x[:-2], OH, OW), output_size=(OH, OW))
-    return _cells(H, W, OH, OW)
+    return cells(H, W, OH, OW)
 
 
 @lru_cache(maxsize=4096)
-def _cells(H: int, W: int, OH: int, OW: int) -> Means:
+def cells(H: int, W: int, OH: int, OW: int) -> Means:
+    """OH×OW cells over an image of H×W pixels."""
     rows, cols = (
         np.stack([np.arange(out) * size // out, -(-np.arange(1, out + 1) * size // out)], 1)
         for size, out in ((H, OH), (W, OW))

@@ -1,7 +1,7 @@
 """New tensors: constants, ranges and random numbers.
 
-    shapes    as given, or that of the tensor in whose likeness; ranges (n,)
-    cost      writing each number once; random ones are drawn one by one
+shapes    as given, or that of the tensor in whose likeness; ranges (n,)
+cost      writing each number once; random ones are drawn one by one
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 
 from ..config import generator
 from ..tensor import Array, Tensor, as_array, wrap
+from .geometry import check_output
 from .shaping import integers
 
 
@@ -19,6 +20,7 @@ def _sizes(op: str, sizes: tuple, size: Any = None) -> tuple[int, ...]:
     shape = integers(op, "size", sizes, size)
     if any(length < 0 for length in shape):
         raise ValueError(f"{op}: size={list(shape)}, expected no negative lengths")
+    check_output(op, shape, size=list(shape))
     return shape
 
 
@@ -78,6 +80,7 @@ def arange(start: float, end: float | None = None, step: float = 1, dtype: Any =
     start, end = (0, start) if end is None else (start, end)
     if step == 0 or (end - start) * step < 0:
         raise ValueError(f"arange: step={step} does not lead from {start} to {end}")
+    check_output("arange", (int((end - start) // step),), start=start, end=end, step=step)
     exact = all(isinstance(value, (int, np.integer)) for value in (start, end, step))
     return _new(np.arange(start, end, step), dtype or (np.int64 if exact else np.float32), False)
 

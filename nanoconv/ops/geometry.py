@@ -22,7 +22,7 @@ import numpy as np
 
 Array = np.ndarray
 LARGEST = 2**31 - 1  # sizes, strides and paddings beyond this are mistakes, and would overflow C
-MOST_OUTPUTS = 2**40  # elements; more are a mistake too: no memory holds 4 TiB, and C counts bytes
+TOO_MANY = 2**40  # elements: a mistake too, for no memory holds 4 TiB, and C counts bytes
 
 
 def integers(value: Any, least: int) -> tuple[int, ...]:
@@ -110,11 +110,11 @@ def output_size(
 
 def check_output(op: str, shape: tuple[int, ...], **arguments: Any) -> None:
     """An output of this shape, which follows from the arguments, can be counted in memory."""
-    if math.prod(shape) > MOST_OUTPUTS:
+    if math.prod(shape) >= TOO_MANY:
         values = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
         raise ValueError(
             f"{op}: with {values} the output has shape {list(shape)}, expected at most 2**40 "
-            "elements"
+            "− 1 elements"
         )
 
 

@@ -42,7 +42,7 @@ import numpy as np
 from ..dispatch import Body, Kernel, Ladder, Op, empty
 from ..tensor import Tensor, apply
 from .checks import check_dtypes, check_groups
-from .geometry import Geometry, conv_geometry, pair
+from .geometry import Geometry, check_output, conv_geometry, pair
 
 Array = np.ndarray
 
@@ -203,6 +203,7 @@ def im2col(
     """
     check_dtypes("im2col", input=input)
     geo = im2col_shape("im2col", input.shape, kernel_size, stride, padding, dilation, groups)
+    check_output("im2col", cols_shape(geo), kernel_size=kernel_size, padding=padding, stride=stride)
     return apply(IM2COL, input, geo=geo)
 
 
@@ -227,6 +228,7 @@ def col2im(
         )
     N, G, Cg = input.shape[0], input.shape[3], input.shape[6]
     x = (N, G * Cg, *pair("col2im", "output_size", output_size, 1))
+    check_output("col2im", x, output_size=output_size)
     geo = im2col_shape("col2im", x, kernel_size, stride, padding, dilation, G)
     if input.shape != cols_shape(geo):
         raise ValueError(

@@ -1,7 +1,8 @@
-"""Taking elements by the numbers in another tensor: gather, take_along_dim, index_select, one_hot.
+"""Elements by the numbers in another tensor: gather, index_select, repeat_interleave, one_hot.
 
     gather         y[i, j, k] = x[index[i, j, k], j, k]        for dim = 0, and so for each axis
     index_select   y[i, j, k] = x[index[i], j, k]              whole slices
+    repeat_interleave   the same, with index = 0 … 0, 1 … 1, …, each as often as it is told
     one_hot        y[i, j, c] = 1 if index[i, j] = c, else 0
 
     shapes    gather: y and index alike; no longer than x in the axes other than `dim`, which go on
@@ -33,7 +34,7 @@ import numpy as np
 from ..dispatch import Op
 from ..tensor import Array, Tensor, apply, method, wrap
 from .geometry import check_output
-from .shaping import axis, integer, reshape
+from .shaping import axis, integer, reshape, unsqueeze
 
 
 def _places(index: Array, dim: int) -> Any:
@@ -58,11 +59,15 @@ GATHER = Op("gather", lambda x, index, dim: x[_places(index, dim)], _scatter_add
 INDEX_SELECT = Op("index_select", lambda x, index, dim: x.take(index, dim), _select_add, keeps="1")
 
 
+def check_tensor(op: str, name: str, value: Any) -> None:
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{op}: {name} must be a nanoconv Tensor, got {type(value).__name__}")
+
+
 def _check_index(op: str, input: Tensor, index: Tensor, length: int | None) -> None:
     """`index` holds integers from 0 to length − 1."""
-    for name, t in (("input", input), ("index", index)):
-        if not isinstance(t, Tensor):
-            raise TypeError(f"{op}: {name} must be a nanoconv Tensor, got {type(t).__name__}")
+    check_tensor(op, "input", input)
+    check_tensor(op, "index", index)
     if index.dtype not in (np.int64, np.int32):
         raise TypeError(f"{op}: index is {index.dtype}, expected int64 or int32; use .long()")
     if length is not None and index.numel():
@@ -144,13 +149,53 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     return reshape(y, ()) if input.ndim == 0 else y
 
 
+@method
+def repeat_interleave(
+    input: Tensor, repeats: int | Tensor, dim: int | None = None, *, output_size: int | None = None
+) -> Tensor:
+    """Each slice along `dim` several times in a row: `repeats` times, or one number for each.
+
+    As torch.repeat_interleave; without `dim`, of the tensor flattened. The sum of the repeats must
+    be `output_size`, if that is given.
+
+    >>> nc.repeat_interleave(nc.tensor([1, 2, 3]), nc.tensor([2, 0, 1]))
+    tensor([1, 1, 3])
+
+    Unlike PyTorch: there is no form with `repeats` alone.
+    """
+    op = "repeat_interleave"
+    check_tensor(op, "input", input)
+    x = reshape(input, (-1,)) if dim is None or input.ndim == 0 else input
+    k = axis(op, 0 if dim is None else dim, x.ndim)
+    if isinstance(repeats, Tensor):
+        if repeats.dtype not in (np.int64, np.int32):
+            raise TypeError(f"{op}: repeats is {repeats.dtype}, expected int64 or int32")
+        if repeats.shape not in ((), (1,), (x.shape[k],)):
+            raise ValueError(
+                f"{op}: repeats has shape {list(repeats.shape)}, expected one number or "
+                f"{x.shape[k]}, one for each slice along axis {k} of {list(input.shape)}"
+            )
+        counts = np.broadcast_to(repeats._data, (x.shape[k],))
+    else:
+        counts = np.array([integer(op, "repeats", repeats)]).repeat(x.shape[k])
+    if counts.size and counts.min() < 0:
+        raise ValueError(f"{op}: repeats has {counts.min()}, expected none below 0")
+    total = int(counts.sum(dtype=np.float64))  # exact up to 2**53
+    check_output(op, (*x.shape[:k], total, *x.shape[k + 1 :]), repeats=repeats, dim=dim)
+    if output_size is not None and output_size != total:
+        raise ValueError(f"{op}: output_size={output_size}, but the repeats add up to {total}")
+    if isinstance(repeats, Tensor):
+        return index_select(x, k, wrap(np.arange(counts.size).repeat(counts)))
+    copies = unsqueeze(x, k + 1).expand(*x.shape[: k + 1], int(repeats), *x.shape[k + 1 :])
+    return reshape(copies, (*x.shape[:k], total, *x.shape[k + 1 :]))
+
+
 def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
     """For each class c of `input` a row of zeros with a 1 in place c: int64, as in PyTorch.
 
     As torch.nn.functional.one_hot: −1 stands for the largest class + 1.
     """
-    if not isinstance(input, Tensor):
-        raise TypeError(f"one_hot: input must be a nanoconv Tensor, got {type(input).__name__}")
+    check_tensor("one_hot", "input", input)
     if input.dtype != np.int64:
         raise TypeError(f"one_hot: input is {input.dtype}, expected int64; use .long()")
     count = integer("one_hot", "num_classes", num_classes)

@@ -58,7 +58,7 @@ from ..dispatch import Body, Kernel, Ladder, Op, empty, is_channels_last
 from ..tensor import Tensor, apply
 from .adaptive_pool2d import adaptive_avg_pool2d
 from .checks import check_dtypes
-from .geometry import check_output
+from .geometry import LARGEST, check_output
 from .shaping import integer, squeeze, unsqueeze
 
 Array = np.ndarray
@@ -319,6 +319,8 @@ def interpolate(
         input, wanted, scales = unsqueeze(input, 2), (1, *wanted), (None, *scales)
         modes = ("nearest", mode)
     check_output("interpolate", (*input.shape[:2], *wanted), size=wanted)
+    if max(wanted) > LARGEST:
+        raise ValueError(f"interpolate: size={list(wanted)}, expected at most {LARGEST} per axis")
     if mode == "area":
         y = adaptive_avg_pool2d(input, wanted)
     else:

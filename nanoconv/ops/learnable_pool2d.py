@@ -32,7 +32,7 @@ from __future__ import annotations
 from ..tensor import Tensor
 from .checks import batched, check_dtypes
 from .depthwise_conv2d import depthwise_conv2d
-from .geometry import output_size, pair
+from .geometry import check_output, output_size, pair
 from .softmax import softmax
 
 
@@ -57,6 +57,7 @@ def learnable_pool2d(
         )
     strides = pair("learnable_pool2d", "stride", w[2:] if stride is None else stride, 1)
     around = pair("learnable_pool2d", "padding", padding, 0)
+    image = []
     for axis, k in (("height", 0), ("width", 1)):
         if 2 * around[k] > w[2 + k]:
             raise ValueError(
@@ -64,6 +65,8 @@ def learnable_pool2d(
                 f"{list(w[2:])}"
             )
         size = x.shape[2 + k]
-        output_size("learnable_pool2d", axis, size, around[k], around[k], w[2 + k], strides[k], 1)
+        window = around[k], around[k], w[2 + k], strides[k], 1
+        image.append(output_size("learnable_pool2d", axis, size, *window))
+    check_output("learnable_pool2d", (*x.shape[:2], *image), padding=padding, stride=stride)
     shares = softmax(weight.reshape(w[0], w[2] * w[3]), 1).reshape(w).expand(C, *w[1:])
     return unbatch(depthwise_conv2d(x, shares, None, strides, around))

@@ -24,7 +24,6 @@ Paper: Badrinarayanan et al., SegNet, arXiv 1511.00561.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -39,65 +38,62 @@ Array = np.ndarray
 # --------------------------------------------------------------------------- shapes
 
 
-def max_unpool2d_shape(
+def unpooled_shape(
+    op: str,
     x: tuple[int, ...],
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    output_size: Sequence[int] | None = None,
-) -> tuple[int, int, int, int]:
-    """The shape of y for x (N, C, H, W)."""
-    kernel = pair("max_unpool2d", "kernel_size", kernel_size, 1)
-    strides = kernel if stride is None else pair("max_unpool2d", "stride", stride, 1)
-    paddings = pair("max_unpool2d", "padding", padding, 0)
-    if 0 in x[2:]:
-        raise ValueError(f"max_unpool2d: input {list(x)} has no pixels")
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    output_size: Sequence[int] | None,
+) -> tuple[int, ...]:
+    """The shape of y for x, whose last axes are as many as `kernel` has numbers."""
+    axes = len(kernel)
+    if 0 in x[-axes:]:
+        raise ValueError(f"{op}: input {list(x)} has no pixels")
     least = [
         (size - 1) * s - 2 * p + k
-        for size, k, s, p in zip(x[2:], kernel, strides, paddings, strict=True)
+        for size, k, s, p in zip(x[-axes:], kernel, stride, padding, strict=True)
     ]
     size = least
     if output_size is not None:
         given = integers(output_size, 0) if isinstance(output_size, (tuple, list)) else ()
-        size = list(given[-2:])
-        if len(given) not in (2, 4) or any(
-            abs(a - b) >= s for a, b, s in zip(size, least, strides, strict=True)
+        size = list(given[-axes:])
+        if len(given) not in (axes, axes + 2) or any(
+            abs(a - b) >= s for a, b, s in zip(size, least, stride, strict=True)
         ):
             ranges = " and ".join(
-                f"{max(a - s + 1, 0)} to {a + s - 1}" for a, s in zip(least, strides, strict=True)
+                f"{max(a - s + 1, 0)} to {a + s - 1}" for a, s in zip(least, stride, strict=True)
             )
+            names = "a height and a width" if axes == 2 else "a length"
             raise ValueError(
-                f"max_unpool2d: output_size={output_size!r}, expected a height and a width "
-                f"(also behind N and C) from {ranges}"
+                f"{op}: output_size={output_size!r}, expected {names} (also behind N and C) from "
+                f"{ranges}"
             )
     if min(size) < 1:
         raise ValueError(
-            f"max_unpool2d: with padding={padding!r} and kernel_size={kernel_size!r} the output "
+            f"{op}: with padding={list(padding)} and kernel_size={list(kernel)} the output "
             f"has size {size}, expected at least one pixel"
         )
-    shape = x[0], x[1], size[0], size[1]
-    check_output("max_unpool2d", shape, kernel_size=kernel, stride=strides)
+    shape = *x[:-axes], *size
+    check_output(op, shape, kernel_size=kernel, stride=stride)
     return shape
 
 
-def check_indices(index: Tensor, x: Tensor, pixels: int) -> None:
+def check_indices(op: str, index: Tensor, x: Tensor, pixels: int) -> None:
     """`index` has for each number of x a position in an image of so many pixels."""
     if not isinstance(index, Tensor):
-        raise TypeError(
-            f"max_unpool2d: indices must be a nanoconv Tensor, got {type(index).__name__}"
-        )
+        raise TypeError(f"{op}: indices must be a nanoconv Tensor, got {type(index).__name__}")
     if index.dtype != np.int64:
-        raise TypeError(f"max_unpool2d: indices is {index.dtype}, expected int64")
+        raise TypeError(f"{op}: indices is {index.dtype}, expected int64")
     if index.shape != x.shape:
         raise ValueError(
-            f"max_unpool2d: indices has shape {list(index.shape)}, expected that of input, "
-            f"{list(x.shape)}"
+            f"{op}: indices has shape {list(index.shape)}, expected that of input, {list(x.shape)}"
         )
     if index.numel():
         for k in (index._data.min(), index._data.max()):
             if not 0 <= k < pixels:
                 raise ValueError(
-                    f"max_unpool2d: indices contains {k}, expected 0 to {pixels - 1}, the pixels "
+                    f"{op}: indices contains {k}, expected 0 to {pixels - 1}, the pixels "
                     "of an output image"
                 )
 
@@ -209,7 +205,12 @@ def max_unpool2d(
     """
     x, unbatch = batched("max_unpool2d", input, 4)
     check_dtypes("max_unpool2d", input=x)
-    shape = max_unpool2d_shape(x.shape, kernel_size, stride, padding, output_size)
-    check_indices(indices, input, shape[2] * shape[3])
+    kernel = pair("max_unpool2d", "kernel_size", kernel_size, 1)
+    strides = kernel if stride is None else pair("max_unpool2d", "stride", stride, 1)
+    paddings = pair("max_unpool2d", "padding", padding, 0)
+    OH, OW = unpooled_shape("max_unpool2d", input.shape, kernel, strides, paddings, output_size)[
+        -2:
+    ]
+    check_indices("max_unpool2d", indices, input, OH * OW)
     index, _ = batched("max_unpool2d", indices, 4)
-    return unbatch(apply(MAX_UNPOOL2D, x, index, size=shape[2:]))
+    return unbatch(apply(MAX_UNPOOL2D, x, index, size=(OH, OW)))

@@ -29,6 +29,7 @@ tensor([1., 2., 3., 4.])
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -112,27 +113,25 @@ def call_unshuffle(body: Body, y: Array, r: int) -> Array:
 
 LARGE = at_least(1 << 12)  # below, NumPy's call costs less
 
-SHUFFLE = Ladder(
-    "pixel_shuffle",
-    reference=pixel_shuffle_forward,
-    kernels=[
-        Kernel("cython.blocks", "pixel_shuffle_cy:pixel_shuffle_f32", channels_last, LARGE),
-        Kernel("numba.blocks", "pixel_shuffle_nb:pixel_shuffle_f32", channels_last, LARGE),
-        Kernel("numba.loops", "jit"),
-    ],
-    call=call_shuffle,
-    loops=pixel_shuffle_loops,
-)
-UNSHUFFLE = Ladder(
-    "pixel_unshuffle",
-    reference=pixel_unshuffle_forward,
-    kernels=[
-        Kernel("cython.blocks", "pixel_shuffle_cy:pixel_unshuffle_f32", channels_last, LARGE),
-        Kernel("numba.blocks", "pixel_shuffle_nb:pixel_unshuffle_f32", channels_last, LARGE),
-        Kernel("numba.loops", "jit"),
-    ],
-    call=call_unshuffle,
-    loops=pixel_unshuffle_loops,
+
+def ladder(name: str, reference: Callable, call: Callable, loops: Callable) -> Ladder:
+    """The ladder of one direction: its compiled rungs have its name."""
+    return Ladder(
+        name,
+        reference=reference,
+        kernels=[
+            Kernel("cython.blocks", f"pixel_shuffle_cy:{name}_f32", channels_last, LARGE),
+            Kernel("numba.blocks", f"pixel_shuffle_nb:{name}_f32", channels_last, LARGE),
+            Kernel("numba.loops", "jit"),
+        ],
+        call=call,
+        loops=loops,
+    )
+
+
+SHUFFLE = ladder("pixel_shuffle", pixel_shuffle_forward, call_shuffle, pixel_shuffle_loops)
+UNSHUFFLE = ladder(
+    "pixel_unshuffle", pixel_unshuffle_forward, call_unshuffle, pixel_unshuffle_loops
 )
 PIXEL_SHUFFLE = Op(
     "pixel_shuffle",
@@ -203,5 +202,6 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
             f"pixel_unshuffle: downscale_factor={r} must divide height and width of an input of "
             f"shape {list(input.shape)}"
         )
+    check_output("pixel_unshuffle", x.shape, downscale_factor=r)
     y = apply(PIXEL_UNSHUFFLE, x, r=r)
     return y if input.ndim == 4 else reshape(y, (*input.shape[:-3], *y.shape[1:]))

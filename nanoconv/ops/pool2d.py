@@ -111,9 +111,12 @@ def pooled_size(
             f"{op}: a window of {extent(kernel, dilation)} pixels (kernel {kernel}, dilation "
             f"{dilation}) does not fit into the input's {axis} {size} padded by {pad} and {pad}"
         )
-    first = np.arange(out) * stride - pad  # where each window reads its first pixel
-    first += np.maximum(-(first // dilation), 0) * dilation
-    if np.any(first >= size):
+    if dilation > size:  # a window that starts in the padding may step over all pixels
+        starts = np.arange(min(out, -(-pad // stride))) * stride - pad
+        stepped_over = bool(np.any(starts % dilation >= size))  # the first tap that is not before
+    else:
+        stepped_over = False
+    if stepped_over:
         raise ValueError(
             f"{op}: with dilation={dilation} and padding={pad}, a window steps over the whole "
             f"{axis} {size} of the input"

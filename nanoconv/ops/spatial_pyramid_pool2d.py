@@ -31,7 +31,7 @@ from ..dispatch import Op, nchw, nhwc
 from ..tensor import Tensor, apply
 from .adaptive_pool2d import ADAPTIVE_MAX, adaptive_pool2d_shape
 from .checks import batched, check_dtypes
-from .geometry import integers
+from .geometry import check_output, integers
 from .pool2d import MAX_BACKWARD, MEAN, MEAN_BACKWARD, WINDOW_MAX, is_recorded
 
 Array = np.ndarray
@@ -85,6 +85,7 @@ def spatial_pyramid_pool2d(
     sides = check_pyramid(OP, levels, mode)
     if 0 in x.shape[2:]:
         raise ValueError(f"{OP}: input {list(input.shape)} has no pixels")
+    check_output(OP, (*x.shape[:2], sum(k * k for k in sides)), levels=levels)
     indices = mode == "max" and is_recorded(x)
     y = apply(SPATIAL_PYRAMID_POOL2D, x, sides=sides, mode=mode, indices=indices)
     return unbatch(y[0] if indices else y)

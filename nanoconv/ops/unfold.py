@@ -36,7 +36,7 @@ import numpy as np
 from ..dispatch import Op
 from ..tensor import Tensor, apply
 from .checks import batched, check_dtypes
-from .geometry import Geometry, pair
+from .geometry import Geometry, check_output, pair
 from .im2col import im2col_shape
 
 Array = np.ndarray
@@ -88,6 +88,8 @@ def unfold(
     check_dtypes("unfold", input=x)
     sides = pair("unfold", "padding", padding, 0)
     geo = im2col_shape("unfold", x.shape, kernel_size, stride, sides, dilation)
+    shape = geo.N, geo.C * geo.KH * geo.KW, geo.OH * geo.OW
+    check_output("unfold", shape, kernel_size=kernel_size, padding=padding, stride=stride)
     return unbatch(apply(UNFOLD, x, geo=geo))
 
 
@@ -114,6 +116,7 @@ def fold(
             f"fold: input has shape {list(input.shape)}, expected a multiple of the {taps} taps of "
             f"kernel_size={kernel_size!r} as its last axis but one"
         )
+    check_output("fold", (N, rows // taps, H, W), output_size=output_size)
     sides = pair("fold", "padding", padding, 0)
     geo = im2col_shape("fold", (N, rows // taps, H, W), kernel_size, stride, sides, dilation)
     if columns != geo.OH * geo.OW:

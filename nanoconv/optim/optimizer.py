@@ -31,12 +31,16 @@ class Optimizer:
     """Base of all optimisers: groups of parameters, their hyper-parameters and their state.
 
     `params` is an iterable of tensors, or of dicts {"params": tensors, **hyper-parameters} whose
-    missing hyper-parameters are the `defaults`. A tensor without a gradient is left as it is.
+    missing hyper-parameters are the `defaults`. Of pairs (name, tensor), as `named_parameters()`
+    gives them, the names are kept in the group as "param_names". A tensor without a gradient is
+    left as it is.
 
     Of the arguments that PyTorch's optimisers have in common, `maximize` goes up the gradient
     instead of down. `foreach`, `fused` and `capturable` choose between implementations of the same
     arithmetic there: they are accepted and kept in the groups, and change nothing.
-    `differentiable=True` is refused, because a step here is never recorded.
+
+    Unlike PyTorch: `differentiable=True` is refused, because a step here is never recorded; so is a
+    hyper-parameter NaN, and a tensor that is given twice in one group, of which PyTorch warns.
     """
 
     not_negative: tuple[str, ...] = ("lr", "eps", "momentum", "weight_decay")
@@ -66,7 +70,12 @@ class Optimizer:
             raise TypeError(f"{self._name}: a parameter group must be a dict with 'params'")
         group = {**self.defaults, **param_group}
         params = group["params"]
-        group["params"] = params = [params] if isinstance(params, Tensor) else list(params)
+        params = [params] if isinstance(params, Tensor) else list(params)
+        if any(isinstance(p, tuple) for p in params):
+            group["param_names"], params = self._unzipped(params)
+        if len({"param_names" in g for g in (*self.param_groups, group)}) == 2:
+            raise ValueError(f"{self._name}: some groups name their tensors, expected all or none")
+        group["params"] = params
         known = {id(p) for g in self.param_groups for p in g["params"]}
         for p in params:
             if not isinstance(p, Tensor):
@@ -78,6 +87,16 @@ class Optimizer:
             known.add(id(p))
         self.check(group)
         self.param_groups.append(group)
+
+    def _unzipped(self, params: list[Any]) -> tuple[list[str], list[Any]]:
+        """The names and the tensors of pairs."""
+        for p in params:
+            if not (isinstance(p, tuple) and len(p) == 2 and isinstance(p[0], str)):
+                raise TypeError(
+                    f"{self._name}: params holds a {type(p).__name__} beside pairs, expected all "
+                    "to be pairs (name, tensor)"
+                )
+        return [name for name, _ in params], [p for _, p in params]
 
     def check(self, group: Group) -> None:
         """ValueError if a hyper-parameter is out of its range."""

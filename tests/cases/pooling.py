@@ -105,6 +105,15 @@ def norms(draw):
     return {"x": (*shapes["x"][:2], *image)}, attrs
 
 
+@st.composite
+def norms_of_signals(draw):
+    shapes, attrs = draw(norms())
+    for name in ("kernel_size", "stride"):
+        if isinstance(attrs[name], tuple):
+            attrs[name] = attrs[name][1]
+    return {"x": (*shapes["x"][:2], shapes["x"][3])}, attrs
+
+
 def positive(name, shape, rng):
     """Away from 0, where powers have no slope or an infinite one."""
     return rng.uniform(0.25, 2, shape)
@@ -124,6 +133,18 @@ def unpools(draw):
         sides = zip(image, kernel, steps, padding, strict=True)
         size = [(n - 1) * s - 2 * p + k + draw(st.integers(0, s - 1)) for n, k, s, p in sides]
         attrs["output_size"] = draw(st.sampled_from((size, [*x[:2], *size])))
+    return {"x": x, "index": x}, attrs
+
+
+@st.composite
+def unpools_of_signals(draw):
+    shapes, attrs = draw(unpools())
+    for name in ("kernel_size", "stride", "padding"):
+        if isinstance(attrs[name], tuple):
+            attrs[name] = attrs[name][1]
+    if "output_size" in attrs:
+        attrs["output_size"] = [*attrs["output_size"][:-2], attrs["output_size"][-1]]
+    x = (*shapes["x"][:2], shapes["x"][3])
     return {"x": x, "index": x}, attrs
 
 
@@ -226,6 +247,7 @@ POOLS = [
     named("adaptive_max_pool2d", adaptive_maxima(), ADAPTIVE_LADDERS, values=with_ties),
     named("adaptive_max_pool1d", adaptive_signals(True), ADAPTIVE_LADDERS, values=with_ties),
     named("lp_pool2d", norms(), MEAN_LADDERS, values=positive),
+    named("lp_pool1d", norms_of_signals(), MEAN_LADDERS, values=positive),
     named(
         "spatial_pyramid_pool2d",
         pyramids(),
@@ -233,15 +255,21 @@ POOLS = [
         oracle=pyramid,
         values=with_ties,
     ),
-    Case(
-        "max_unpool2d",
-        lambda F, x, index, **attrs: F.max_unpool2d(x, index, **attrs),
-        unpools(),
-        window_size,
-        (max_unpool2d.FORWARD, max_unpool2d.BACKWARD),
-        multilinear=True,
-        values=places,
-        constants=("index",),
+    *(
+        Case(
+            name,
+            lambda F, x, index, name=name, **attrs: getattr(F, name)(x, index, **attrs),
+            problems,
+            window_size,
+            (max_unpool2d.FORWARD, max_unpool2d.BACKWARD),
+            multilinear=True,
+            values=places,
+            constants=("index",),
+        )
+        for name, problems in (
+            ("max_unpool2d", unpools()),
+            ("max_unpool1d", unpools_of_signals()),
+        )
     ),
     Case(
         "learnable_pool2d",

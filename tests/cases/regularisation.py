@@ -1,4 +1,4 @@
-"""Dropout of every kind: the random numbers are NumPy's on both sides, PyTorch multiplies."""
+"""Dropout of every kind, and rrelu: NumPy draws the numbers on both sides, PyTorch multiplies."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import nanoconv as nc
 
-from .draws import any_shape
+from .draws import any_shape, around_kinks
 
 SEED = 20
 sizes = st.sampled_from((5, 3, 2, 1, 8, 0))
@@ -59,6 +59,25 @@ def drops(draw, *lengths):
     return {"x": shape}, {"p": draw(st.sampled_from((0.1, 0.5, 0.9)))}
 
 
+def sloped(F, x, lower, upper):
+    """PyTorch's side of rrelu in training."""
+    drawn = np.random.default_rng(SEED).random(tuple(x.shape), np.float32)
+    a = lower + (upper - lower) * torch.from_numpy(np.asarray(drawn, np.float64))
+    return torch.where(x <= 0, a * x, x)
+
+
+def seeded_rrelu(F, x, lower, upper):
+    nc.manual_seed(SEED)
+    return F.rrelu(x, lower, upper, training=True)
+
+
+@st.composite
+def slopes(draw):
+    shapes, _ = draw(any_shape())
+    lower, upper = draw(st.sampled_from(((0.125, 0.25), (0.5, 0.5), (0.0, 1.0))))
+    return shapes, {"lower": lower, "upper": upper}
+
+
 @st.composite
 def residuals(draw):
     shapes, attrs = draw(drops(1, 2, 4))
@@ -76,5 +95,6 @@ REGULARISATION = [
     case("dropout3d", drops(4, 5), scaled(lambda x: x.ndim - 3)),
     case("alpha_dropout", drops(), saturated(lambda x: x.ndim), training=True),
     case("feature_alpha_dropout", drops(2, 3, 4), saturated(lambda x: 2), training=True),
+    Case("rrelu", seeded_rrelu, slopes(), lambda *_: 8, oracle=sloped, values=around_kinks),
     case("stochastic_depth", residuals(), scaled(lambda x, mode: int(mode == "row"))),
 ]

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 
 from ..optimizer import Optimizer
-from .schedule import LRScheduler, check_count
+from .schedule import LRScheduler, check_count, check_positive
 
 
 def half_cosine(x: float) -> float:
@@ -30,16 +30,18 @@ class CosineAnnealingLR(LRScheduler):
     Down in T_max epochs, and up again in as many if it goes on. `step()` computes lr(t) from
     lr(t − 1), by the ratio of the cosines. Loshchilov & Hutter, SGDR, arXiv 1608.03983 (one period,
     no restart).
+
+    Unlike PyTorch: a negative T_max is refused.
     """
 
     def __init__(
         self,
         optimizer: Optimizer,
-        T_max: int,
+        T_max: float,
         eta_min: float = 0.0,
         last_epoch: int = -1,
     ) -> None:
-        check_count("CosineAnnealingLR", "T_max", T_max)
+        check_positive("CosineAnnealingLR", "T_max", T_max)
         self.T_max, self.eta_min = T_max, eta_min
         super().__init__(optimizer, last_epoch)
 

@@ -17,6 +17,8 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from ..optimizer import Optimizer
 
 
@@ -37,6 +39,8 @@ class LRScheduler:
     epoch done, with the optimiser's state dict loaded: as in PyTorch, the schedule then goes on in
     epoch last_epoch + 1; what it does to the rates at this first step, `first_lr` says.
     Groups that the optimiser gets later are scheduled from then on.
+
+    Unlike PyTorch: no factor is NaN.
     """
 
     one_setting_per_group = False  # then there is none for a group that comes later
@@ -133,6 +137,14 @@ def check_count(name: str, argument: str, value: Any, least: int = 1) -> None:
         raise TypeError(f"{name}: {argument}={value!r} must be an integer") from None
     if value < least:
         raise ValueError(f"{name}: {argument}={value} must be at least {least}")
+
+
+def check_positive(name: str, argument: str, value: Any) -> None:
+    """TypeError unless it is a number, ValueError unless it is above 0."""
+    if not isinstance(value, (int, float, np.number)):
+        raise TypeError(f"{name}: {argument}={value!r} must be a number")
+    if not value > 0:
+        raise ValueError(f"{name}: {argument}={value} must be above 0")
 
 
 def check_factor(name: str, argument: str, value: float, zero: bool = True) -> None:

@@ -28,6 +28,8 @@ class StepLR(LRScheduler):
     """lr ← gamma · lr in each epoch t that is a multiple of step_size.
 
     lr(t) = base · gamma^⌊t / step_size⌋.
+
+    Unlike PyTorch: a step_size that is not an integer from 1 up is refused.
     """
 
     def __init__(
@@ -120,6 +122,9 @@ class LinearLR(LRScheduler):
         f(t) = start_factor + (end_factor − start_factor) · min(t / total_iters, 1)
 
     lr(t) = base · f(t). Goyal et al., Accurate, Large Minibatch SGD, arXiv 1706.02677, section 2.2.
+
+    Unlike PyTorch: a total_iters that is not an integer from 1 up is refused; there the rate would
+    not come to end_factor.
     """
 
     def __init__(
@@ -157,6 +162,9 @@ class PolynomialLR(LRScheduler):
     """The rate falls to 0 in epoch total_iters, like a power of the epochs that are left.
 
     lr(t) = base · (1 − min(t / total_iters, 1))^power.
+
+    Unlike PyTorch: a total_iters that is not an integer from 1 up is refused; there the rate would
+    not come to 0.
     """
 
     def __init__(

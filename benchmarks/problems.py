@@ -27,7 +27,7 @@ import numpy as np
 
 import nanoconv as nc
 from nanoconv import ops
-from nanoconv.dispatch import Ladder
+from nanoconv.dispatch import Ladder, Op
 from nanoconv.tape import observe
 
 from .layers import Layer
@@ -150,17 +150,23 @@ def ladder_calls() -> Iterator[dict[str, tuple[Ladder, tuple]]]:
 
 
 def problems_of(layer: Layer) -> list[Problem]:
-    """Everything to time for a layer: forward first, then each gradient."""
-    seen: list[tuple] = []
+    """Everything to time for a layer: forward first, then each gradient.
+
+    An op that keeps something for its gradient (the places of maxima) goes forward in two ways, and
+    both are timed.
+    """
     tensors = [None if a is None else nc.from_numpy(a) for a in arrays_of(layer)]
+    alone = recorded(layer, tensors)
+    for tensor in tensors:
+        if tensor is not None and tensor.dtype.kind == "f":
+            tensor.requires_grad_()
+    op, inputs, attrs = recorded(layer, tensors)
+    arrays = tuple(None if t is None else t.detach().numpy() for t in inputs)
     with nc.use("numpy"):
-        with observe(lambda op, inputs, attrs, y: seen.append((op, inputs, attrs))):
-            call(nc.functional, layer, *tensors)
-        name = RECORDED.get(layer.op, layer.op)
-        op, inputs, attrs = next(record for record in seen if record[0].name == name)
-        arrays = tuple(None if t is None else t.numpy() for t in inputs)
         y, *extra = one_or_more(op.forward(*arrays, **attrs))
         found = climb(layer, "forward", partial(op.forward, **attrs), arrays)
+        if alone[2] != attrs:
+            found += climb(layer, "forward", partial(op.forward, **alone[2]), arrays)
         dy = np.random.default_rng(1).standard_normal(y.shape, np.float32)
         outputs = (y, *extra) if extra else y
         if isinstance(op.vjp, tuple):
@@ -176,6 +182,15 @@ def problems_of(layer: Layer) -> list[Problem]:
                 layer, direction, partial(rule, **attrs), (dy, outputs, *arrays), gradient, dy
             )
     return found
+
+
+def recorded(layer: Layer, tensors: list[Any]) -> tuple[Op, tuple, dict[str, Any]]:
+    """The layer's op, and its inputs and attributes, when it is called with these tensors."""
+    seen: list[tuple] = []
+    with nc.use("numpy"), observe(lambda op, inputs, attrs, y: seen.append((op, inputs, attrs))):
+        call(nc.functional, layer, *tensors)
+    name = RECORDED.get(layer.op, layer.op)
+    return next(record for record in seen if record[0].name == name)
 
 
 def one_or_more(result: Any) -> tuple:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..io.checkpoints import load
 from ..nn import AvgPool2d, Conv2d, Linear, MaxPool2d, Module, init
@@ -14,14 +14,16 @@ from ..ops.dropout import check_probability
 from ..tensor import Array
 from .weights import SUFFIXES, Weights, weights_named, weights_of_file
 
+M = TypeVar("M", bound=Module)
+
 
 def build(
-    network: Callable[..., Module],
+    network: Callable[..., M],
     name: str,
     weights: str | Path | None,
     same_padding: bool | None,
     arguments: dict[str, Any],
-) -> Module:
+) -> M:
     """`network(**arguments)`, with these weights if any.
 
     name           the builder's, as in `weights.py`
@@ -91,9 +93,7 @@ def found(name: str, weights: str | Path | None) -> tuple[Weights | None, Path |
     return known, fetch(known.url, known.checksum)
 
 
-def loaded(
-    network: Callable[..., Module], name: str, file: Path, arguments: dict[str, Any]
-) -> Module:
+def loaded(network: Callable[..., M], name: str, file: Path, arguments: dict[str, Any]) -> M:
     """The network with the file's weights, and as many classes as they are for."""
     state = load(file)
     with init.skipped():

@@ -30,13 +30,12 @@ channels pass, computes the other half with equally wide convolutions, and shuff
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from .. import functional as F
-from ..nn import Linear, MaxPool2d, Module, Sequential
-from ..nn.arguments import count
-from ..nn.blocks import ConvBNAct, ShuffleUnitV2
+from ..nn import ConvBNAct, Linear, MaxPool2d, Module, Sequential, ShuffleUnitV2
 from ..ops.shaping import flatten
 from ..tensor import Tensor
 from .building import build
@@ -64,13 +63,6 @@ class ShuffleNetV2(Module):
         num_classes: int = 1000,
     ) -> None:
         super().__init__()
-        for name, given, length in (
-            ("stages_repeats", stages_repeats, 3),
-            ("stages_out_channels", stages_out_channels, 5),
-        ):
-            if len(given) != length:
-                raise ValueError(f"ShuffleNetV2: {name}={given!r}, expected {length} numbers")
-        classes = count("ShuffleNetV2", "num_classes", num_classes)
         stem, *stages, last = stages_out_channels
         self.conv1 = ConvBNAct(3, stem, stride=2)
         self.maxpool = MaxPool2d(3, stride=2, padding=1)
@@ -81,7 +73,7 @@ class ShuffleNetV2(Module):
             self.register_module(f"stage{k}", stage)
             C = O
         self.conv5 = ConvBNAct(C, last, 1)
-        self.fc = Linear(last, classes)
+        self.fc = Linear(last, num_classes)
 
     def forward(self, input: Tensor) -> Tensor:
         x = self.maxpool(self.conv1(input))
@@ -91,36 +83,31 @@ class ShuffleNetV2(Module):
 
 def shufflenet_v2_x0_5(
     *, weights: str | Path | None = None, same_padding: bool | None = None, **arguments: Any
-) -> Module:
-    """The column 0.5×; the argument `num_classes` is `ShuffleNetV2`'s, the rest those of `build`."""
-    return _shufflenet("x0_5", weights, same_padding, arguments)
+) -> ShuffleNetV2:
+    """The column 0.5×; `arguments` may have `num_classes`, the rest are those of `build`."""
+    network = partial(ShuffleNetV2, UNITS, CHANNELS["x0_5"])
+    return build(network, "shufflenet_v2_x0_5", weights, same_padding, arguments)
 
 
 def shufflenet_v2_x1_0(
     *, weights: str | Path | None = None, same_padding: bool | None = None, **arguments: Any
-) -> Module:
+) -> ShuffleNetV2:
     """The column 1×; arguments as for `shufflenet_v2_x0_5`."""
-    return _shufflenet("x1_0", weights, same_padding, arguments)
+    network = partial(ShuffleNetV2, UNITS, CHANNELS["x1_0"])
+    return build(network, "shufflenet_v2_x1_0", weights, same_padding, arguments)
 
 
 def shufflenet_v2_x1_5(
     *, weights: str | Path | None = None, same_padding: bool | None = None, **arguments: Any
-) -> Module:
+) -> ShuffleNetV2:
     """The column 1.5×; arguments as for `shufflenet_v2_x0_5`."""
-    return _shufflenet("x1_5", weights, same_padding, arguments)
+    network = partial(ShuffleNetV2, UNITS, CHANNELS["x1_5"])
+    return build(network, "shufflenet_v2_x1_5", weights, same_padding, arguments)
 
 
 def shufflenet_v2_x2_0(
     *, weights: str | Path | None = None, same_padding: bool | None = None, **arguments: Any
-) -> Module:
+) -> ShuffleNetV2:
     """The column 2×; arguments as for `shufflenet_v2_x0_5`."""
-    return _shufflenet("x2_0", weights, same_padding, arguments)
-
-
-def _shufflenet(
-    width: str, weights: str | Path | None, same_padding: bool | None, arguments: dict[str, Any]
-) -> Module:
-    def network(**arguments: Any) -> ShuffleNetV2:
-        return ShuffleNetV2(UNITS, CHANNELS[width], **arguments)
-
-    return build(network, f"shufflenet_v2_{width}", weights, same_padding, arguments)
+    network = partial(ShuffleNetV2, UNITS, CHANNELS["x2_0"])
+    return build(network, "shufflenet_v2_x2_0", weights, same_padding, arguments)

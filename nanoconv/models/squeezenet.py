@@ -37,12 +37,21 @@ Version 1.1, of the authors' later release, pools earlier, and has 2.3 times few
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..nn import AdaptiveAvgPool2d, Conv2d, Dropout, MaxPool2d, Module, ReLU, Sequential, init
-from ..nn.arguments import count
-from ..nn.blocks import Fire
+from ..nn import (
+    AdaptiveAvgPool2d,
+    Conv2d,
+    Dropout,
+    Fire,
+    MaxPool2d,
+    Module,
+    ReLU,
+    Sequential,
+    init,
+)
 from ..ops.shaping import flatten
 from ..tensor import Tensor
 from .building import build
@@ -63,13 +72,10 @@ class SqueezeNet(Module):
     N(0, 0.01²) in conv10.
     """
 
-    def __init__(
-        self, version: str = "1_0", num_classes: int = 1000, dropout: float = 0.5
-    ) -> None:
+    def __init__(self, version: str = "1_0", num_classes: int = 1000, dropout: float = 0.5) -> None:
         super().__init__()
         if version not in FIRES:
             raise ValueError(f"SqueezeNet: version={version!r}, expected '1_0' or '1_1'")
-        self.num_classes = count("SqueezeNet", "num_classes", num_classes)
         C, K = STEM[version]
         layers: list[Module] = [Conv2d(3, C, K, stride=2), ReLU(inplace=True)]
         for between_pools in FIRES[version]:
@@ -78,7 +84,7 @@ class SqueezeNet(Module):
                 layers.append(Fire(C, S, 4 * S, 4 * S))
                 C = 8 * S
         self.features = Sequential(*layers)
-        conv10 = Conv2d(C, self.num_classes, 1)
+        conv10 = Conv2d(C, num_classes, 1)
         self.classifier = Sequential(
             Dropout(dropout), conv10, ReLU(inplace=True), AdaptiveAvgPool2d(1)
         )
@@ -88,7 +94,8 @@ class SqueezeNet(Module):
                     init.normal_(module.weight, std=0.01)
                 else:
                     init.kaiming_uniform_(module.weight)
-                init.zeros_(module.bias)
+                if module.bias is not None:
+                    init.zeros_(module.bias)
 
     def forward(self, input: Tensor) -> Tensor:
         return flatten(self.classifier(self.features(input)), 1)
@@ -96,15 +103,13 @@ class SqueezeNet(Module):
 
 def squeezenet1_0(
     *, weights: str | Path | None = None, same_padding: bool | None = None, **arguments: Any
-) -> Module:
+) -> SqueezeNet:
     """The network of the paper; `arguments` are those of `SqueezeNet`, the rest of `build`."""
-    arguments["version"] = "1_0"
-    return build(SqueezeNet, "squeezenet1_0", weights, same_padding, arguments)
+    return build(partial(SqueezeNet, "1_0"), "squeezenet1_0", weights, same_padding, arguments)
 
 
 def squeezenet1_1(
     *, weights: str | Path | None = None, same_padding: bool | None = None, **arguments: Any
-) -> Module:
+) -> SqueezeNet:
     """The authors' cheaper one; `arguments` are those of `SqueezeNet`, the rest of `build`."""
-    arguments["version"] = "1_1"
-    return build(SqueezeNet, "squeezenet1_1", weights, same_padding, arguments)
+    return build(partial(SqueezeNet, "1_1"), "squeezenet1_1", weights, same_padding, arguments)

@@ -29,6 +29,7 @@ linear layers, nearly all of the work is in the convolutions:
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,10 @@ from ..nn import (
     Module,
     ReLU,
     Sequential,
-    init,
 )
-from ..nn.arguments import count
 from ..ops.shaping import flatten
 from ..tensor import Tensor
-from .building import build
+from .building import build, initialise
 
 CONFIGURATIONS = {
     "A": [[64], [128], [256, 256], [512, 512], [512, 512]],
@@ -56,10 +55,10 @@ CONFIGURATIONS = {
 
 
 def convolutions(configuration: str, batch_norm: bool = False) -> Sequential:
-    """The part of a column of the table that looks at pixels: (N, 3, H, W) → (N, 512, H/32, W/32).
-
-    KeyError for a column that is not in `CONFIGURATIONS`.
-    """
+    """A column of the table without the linear layers: (N, 3, H, W) → (N, 512, ⌊H/32⌋, ⌊W/32⌋)."""
+    if configuration not in CONFIGURATIONS:
+        known = " or ".join(map(repr, CONFIGURATIONS))
+        raise ValueError(f"VGG: configuration={configuration!r}, expected {known}")
     layers: list[Module] = []
     C = 3
     for row in CONFIGURATIONS[configuration]:
@@ -76,22 +75,22 @@ def convolutions(configuration: str, batch_norm: bool = False) -> Sequential:
 class VGG(Module):
     """(N, 3, H, W) → (N, num_classes) scores, for images of 32×32 pixels and more.
 
-    `features` are the convolutions; images of other sizes than 224×224 are pooled to the 7×7 cells
-    that the linear layers expect. `dropout` is the probability after the first two linear layers.
-    Initial values with `init_weights`: He et al.'s normal ones by fan-out in the convolutions,
-    N(0, 0.01²) in the linear layers, biases 0; without, those of the layers.
+    `configuration` is a column of the table, "A" or "D". Images of other sizes than 224×224 are
+    pooled to the 7×7 cells that the linear layers expect. `dropout` is the probability after the
+    first two linear layers. Initial values with `init_weights`: He et al.'s normal ones by fan-out
+    in the convolutions, N(0, 0.01²) in the linear layers, biases 0; without, those of the layers.
     """
 
     def __init__(
         self,
-        features: Module,
+        configuration: str,
+        batch_norm: bool = False,
         num_classes: int = 1000,
         init_weights: bool = True,
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        classes = count("VGG", "num_classes", num_classes)
-        self.features = features
+        self.features = convolutions(configuration, batch_norm)
         self.avgpool = AdaptiveAvgPool2d(7)
         self.classifier = Sequential(
             Linear(512 * 7 * 7, 4096),
@@ -100,16 +99,10 @@ class VGG(Module):
             Linear(4096, 4096),
             ReLU(inplace=True),
             Dropout(dropout),
-            Linear(4096, classes),
+            Linear(4096, num_classes),
         )
         if init_weights:
-            for module in self.modules():
-                if isinstance(module, Conv2d):
-                    init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-                    init.zeros_(module.bias)
-                elif isinstance(module, Linear):
-                    init.normal_(module.weight, std=0.01)
-                    init.zeros_(module.bias)
+            initialise(self)
 
     def forward(self, input: Tensor) -> Tensor:
         return self.classifier(flatten(self.avgpool(self.features(input)), 1))
@@ -117,41 +110,31 @@ class VGG(Module):
 
 def vgg11(
     *, weights: str | Path | None = None, same_padding: bool | None = None, **arguments: Any
-) -> Module:
-    """Column A; `arguments` are those of `VGG` but for the features, the rest those of `build`."""
-    return _vgg("vgg11", "A", False, weights, same_padding, arguments)
+) -> VGG:
+    """Column A; `arguments` are the last three of `VGG`, the rest those of `build`."""
+    network = partial(VGG, "A", False)
+    return build(network, "vgg11", weights, same_padding, arguments)
 
 
 def vgg11_bn(
     *, weights: str | Path | None = None, same_padding: bool | None = None, **arguments: Any
-) -> Module:
+) -> VGG:
     """Column A with batch norms; arguments as for `vgg11`."""
-    return _vgg("vgg11_bn", "A", True, weights, same_padding, arguments)
+    network = partial(VGG, "A", True)
+    return build(network, "vgg11_bn", weights, same_padding, arguments)
 
 
 def vgg16(
     *, weights: str | Path | None = None, same_padding: bool | None = None, **arguments: Any
-) -> Module:
+) -> VGG:
     """Column D; arguments as for `vgg11`."""
-    return _vgg("vgg16", "D", False, weights, same_padding, arguments)
+    network = partial(VGG, "D", False)
+    return build(network, "vgg16", weights, same_padding, arguments)
 
 
 def vgg16_bn(
     *, weights: str | Path | None = None, same_padding: bool | None = None, **arguments: Any
-) -> Module:
+) -> VGG:
     """Column D with batch norms; arguments as for `vgg11`."""
-    return _vgg("vgg16_bn", "D", True, weights, same_padding, arguments)
-
-
-def _vgg(
-    name: str,
-    configuration: str,
-    batch_norm: bool,
-    weights: str | Path | None,
-    same_padding: bool | None,
-    arguments: dict[str, Any],
-) -> Module:
-    def network(**arguments: Any) -> VGG:
-        return VGG(convolutions(configuration, batch_norm), **arguments)
-
-    return build(network, name, weights, same_padding, arguments)
+    network = partial(VGG, "D", True)
+    return build(network, "vgg16_bn", weights, same_padding, arguments)

@@ -103,8 +103,9 @@ def loaded(network: Callable[..., M], name: str, file: Path, arguments: dict[str
             model = network(**arguments, num_classes=classes)
     try:
         model.load_state_dict(state)
-    except ValueError as error:
-        raise ValueError(f"{name}: {file} does not fit: {error}") from error
+    except ValueError as error:  # its first line says why, the others name every array
+        why = str(error).splitlines()[0].removeprefix("load_state_dict: ")
+        raise ValueError(f"{name}: {file}: {why}") from error
     return model
 
 

@@ -19,6 +19,7 @@ from ..nn import (
     GlobalAvgPool2d,
     Linear,
     Module,
+    ReLU6,
     Sequential,
 )
 from ..tensor import Tensor
@@ -52,11 +53,12 @@ class MobileNetV1(Module):
     ) -> None:
         super().__init__()
         norm = partial(BatchNorm2d, eps=1e-3)
+        parts: dict[str, Any] = {"norm_layer": norm, "activation_layer": ReLU6}
         C = scaled(STEM, width_mult)
-        layers: list[Module] = [ConvBNAct(3, C, stride=2, norm_layer=norm)]
+        layers: list[Module] = [ConvBNAct(3, C, stride=2, **parts)]
         for c, s in TABLE:
             O = scaled(c, width_mult)
-            layers.append(in_one_list(DepthwiseSeparable(C, O, stride=s, norm_layer=norm)))
+            layers.append(in_one_list(DepthwiseSeparable(C, O, stride=s, **parts)))
             C = O
         self.model = Sequential(*layers, GlobalAvgPool2d(), Flatten())
         self.dropout = Dropout(dropout)
@@ -74,7 +76,8 @@ def scaled(c: int, width_mult: float) -> int:
 
 def in_one_list(block: DepthwiseSeparable) -> Sequential:
     """Depthwise, norm, ReLU, 1×1, norm, ReLU: numbered 0 to 5 in the published weights."""
-    return Sequential(*[layer for half in block for layer in half])
+    depthwise, pointwise = block[0], block[1]
+    return Sequential(*depthwise, *pointwise)
 
 
 def mobilenet_v1(

@@ -88,17 +88,14 @@ class MobileNetV3(Module):
         C = channels(STEM)
         layers: list[Module] = [make(3, C, stride=2)]
         for k, (kernel, expanded, out, se, act, s) in enumerate(table, TAIL - len(table)):
-            # from k = 0 on, the tail; what its first block expands has not been halved yet
-            E, O, dilation = (
-                channels(expanded, k > 0),
-                channels(out, k >= 0),
-                1 + (dilated and k >= 0),
-            )
+            # The tail begins with k = 0; what its first block expands to is not halved yet.
+            E, O = channels(expanded, tail=k > 0), channels(out, tail=k >= 0)
+            dilation = 2 if dilated and k >= 0 else 1
             layers.append(InvertedResidualV3(C, kernel, E, O, se, act, s, dilation, norm))
             C = O
         self.features = Sequential(*layers, make(C, 6 * C, 1))
         self.avgpool = AdaptiveAvgPool2d(1)
-        last = channels(last_channel, True)
+        last = channels(last_channel, tail=True)
         self.classifier = Sequential(
             Linear(6 * C, last),
             Hardswish(inplace=True),

@@ -14,6 +14,8 @@ def explain(own: Mapping[str, Any], given: Mapping[str, Any]) -> str:
 
     Where nothing is known that looks like this, how many names are missing, unexpected or wrong.
     """
+    if not given:
+        return "it is empty"
     for name, value in given.items():
         if isinstance(value, Mapping):
             return f"what it calls {name!r} is a dict; the state dict may be that one"
@@ -27,15 +29,12 @@ def explain(own: Mapping[str, Any], given: Mapping[str, Any]) -> str:
     if own.keys().isdisjoint(given):
         stranger = "none of its names is one of the network's"
         return prefix_too_many(own, given) or prefix_too_few(own, given) or stranger
-    said = "" if missing or unexpected else other_classes(own, wrong)
-    return (
-        said
-        or other_width(own, wrong)
-        or (
-            f"{len(missing)} names are missing, {len(unexpected)} unexpected, and {len(wrong)} arrays "
-            "have another shape"
-        )
+    counts = (
+        f"{len(missing)} names are missing, {len(unexpected)} are unexpected, {len(wrong)} arrays "
+        "have another shape"
     )
+    classes = "" if missing or unexpected else other_classes(own, wrong)
+    return classes or other_width(own, wrong) or counts
 
 
 def prefix_too_many(own: Mapping[str, Any], given: Mapping[str, Any]) -> str:

@@ -33,8 +33,11 @@ def explain(own: Mapping[str, Any], given: Mapping[str, Any]) -> str:
         f"{len(missing)} names are missing, {len(unexpected)} are unexpected, {len(wrong)} arrays "
         "have another shape"
     )
-    classes = "" if missing or unexpected else other_classes(own, wrong)
-    return classes or other_width(own, wrong) or counts
+    if missing or unexpected:
+        return other_width(own, wrong) or counts
+    if not wrong:
+        return "its names and shapes do, but not the types of its numbers"
+    return other_classes(own, wrong) or other_width(own, wrong) or counts
 
 
 def prefix_too_many(own: Mapping[str, Any], given: Mapping[str, Any]) -> str:

@@ -21,6 +21,15 @@ each_of_torchvisions = pytest.mark.parametrize("net", ORACLE, ids=str)
 each_with_gradients = pytest.mark.parametrize("net", [n for n in ORACLE if n.backward], ids=str)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """As PyTorch has; the tests run side by side already."""
+    before = nc.get_num_threads()
+    nc.set_num_threads(1)
+    yield
+    nc.set_num_threads(before)
+
+
 # --------------------------------------------------------------------------- what they cost
 
 

@@ -80,9 +80,10 @@ def other_classes(own: Mapping[str, Any], wrong: Mapping[str, Any]) -> str:
 def other_width(own: Mapping[str, Any], wrong: Mapping[str, Any]) -> str:
     """Most arrays differ, in the number of channels but not in the size of the kernels."""
     alike = all(len(a) == len(b) > 0 and a[2:] == b[2:] for a, b in wrong.values())
-    if not alike or 2 * len(wrong) < sum(array.ndim > 0 for array in own.values()):
+    ratios = [b[0] / a[0] for a, b in wrong.values() if a[0] != b[0]] if alike else []
+    if not ratios or 2 * len(ratios) < sum(array.ndim > 0 for array in own.values()):
         return ""
-    ratio = statistics.median(b[0] / a[0] for a, b in wrong.values())
+    ratio = statistics.median(ratios)
     return (
         f"its layers have about {ratio:.3g} times as many channels as the network's: they are of "
         "another width (often called width_mult)"

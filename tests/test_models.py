@@ -1,6 +1,7 @@
 """The networks: their costs, torchvision's numbers and names, TensorFlow's padding, and weights."""
 
 import inspect
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -35,7 +36,9 @@ def one_thread():
 
 @each
 def test_parameters_and_macs(net):
-    found = nc.summary(models.builder(net.builder)(**net.arguments), (1, 3, net.size, net.size))
+    with nn.init.skipped():
+        model = models.builder(net.builder)(**net.arguments)
+    found = nc.summary(model, (1, 3, net.size, net.size))
     linear = sum(layer.macs for layer in found.layers if layer.kind == "Linear")
     assert (found.parameters, found.macs - linear, linear) == (
         net.parameters,
@@ -52,6 +55,18 @@ def test_the_files_name_the_same_figures(net):
     assert macs in text or (f"{net.conv_macs:,}" in text and f"{net.linear_macs:,}" in text)
 
 
+@pytest.mark.parametrize("builder", [models.mobilenet_v1, models.mobilenet_v2])
+def test_the_lines_of_their_tables_add_up(builder):
+    table = inspect.getmodule(builder).__doc__.split("\n\n")[1]
+    costs = [[int(n.replace(",", "")) for n in line.split()[-2:]] for line in lines_of_costs(table)]
+    assert len(costs) > 10
+    assert np.sum(costs[:-1], axis=0).tolist() == costs[-1]
+
+
+def lines_of_costs(table):
+    return [line for line in table.splitlines() if re.search(r"\d  +[\d,]+$", line)]
+
+
 # α and resolution: millions of parameters and of multiply-adds, arXiv 1704.04861, tables 6 and 7
 PAPER = {
     (1.0, 224): (4.2, 569),
@@ -66,7 +81,9 @@ PAPER = {
 
 @pytest.mark.parametrize(("width_mult", "size"), PAPER)
 def test_widths_and_resolutions_of_mobilenet_v1(width_mult, size):
-    found = nc.summary(models.mobilenet_v1(width_mult=width_mult), (1, 3, size, size))
+    with nn.init.skipped():
+        model = models.mobilenet_v1(width_mult=width_mult)
+    found = nc.summary(model, (1, 3, size, size))
     parameters, macs = PAPER[width_mult, size]
     assert round(found.parameters / 1e6, 1) == parameters
     assert abs(found.macs / 1e6 - macs) < 1

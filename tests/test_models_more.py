@@ -47,6 +47,24 @@ def test_parameters_and_macs(net):
     assert f"{found.macs:,}" in text or all(n in text for n in macs)
 
 
+@pytest.mark.parametrize(
+    ("network", "heading", "costs"),
+    [
+        (models.resnet20, "    input ", r"([\d,]+) +([\d,]+) +([\d,]+) +([\d,]+)$"),
+        (models.shufflenet_v1, "    input ", r"([\d,]+) +([\d,]+)$"),
+        (models.shufflenet_v2_x1_0, "    input ", r"([\d,]+) +([\d,]+)$"),
+        (models.squeezenet1_0, "    layer ", r" ([\d,]+) +(?:\d+ × \d+² +)?([\d,]+)$"),
+    ],
+)
+def test_the_lines_of_their_tables_add_up(network, heading, costs):
+    text = inspect.getmodule(network).__doc__
+    (table,) = [part for part in text.split("\n\n") if heading in part]
+    lines = [re.search(costs, line) for line in table.splitlines() if "maximum" not in line]
+    rows = [[int(n.replace(",", "")) for n in line.groups()] for line in lines if line]
+    assert len(rows) >= 6
+    assert np.sum(rows[:-1], axis=0).tolist() == rows[-1]
+
+
 def test_rounded_figures_of_the_papers():
     shufflenet = {net.arguments["groups"]: net for net in MORE if net.builder == "shufflenet_v1"}
     millions = {G: round(net.conv_macs / 1e6) for G, net in shufflenet.items()}

@@ -23,7 +23,10 @@ each drawn from a normal distribution, or from the uniform one on ±√(3 · Var
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -32,6 +35,21 @@ from numpy.random import Generator
 from .. import config
 from ..tape import no_grad
 from ..tensor import Array, Tensor
+
+_draws = ContextVar("draws", default=True)
+
+
+@contextlib.contextmanager
+def skipped() -> Iterator[None]:
+    """Leave out the drawing: `uniform_` and `normal_`, and what calls them, change nothing.
+
+    For a network whose weights are loaded next; drawing those that they replace takes longer.
+    """
+    before = _draws.set(False)
+    try:
+        yield
+    finally:
+        _draws.reset(before)
 
 
 def _checked(name: str, tensor: Any, *axes: int) -> None:
@@ -69,6 +87,8 @@ def uniform_(
     rng = _source("uniform_", generator)
     if a > b:
         raise ValueError(f"uniform_: a={a} must not be greater than b={b}")
+    if not _draws.get():
+        return tensor
     array = _written(tensor)
     array[...] = rng.random(array.shape, array.dtype)
     array *= b - a
@@ -84,6 +104,8 @@ def normal_(
     rng = _source("normal_", generator)
     if std < 0:
         raise ValueError(f"normal_: std={std} must not be negative")
+    if not _draws.get():
+        return tensor
     array = _written(tensor)
     array[...] = rng.standard_normal(array.shape, array.dtype)
     array *= std

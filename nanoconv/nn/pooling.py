@@ -9,6 +9,7 @@ from .. import functional as F
 from ..ops.geometry import pair
 from ..ops.lp_pool2d import checked_norm
 from ..ops.pool1d import single
+from ..ops.pool2d import pooled_padding
 from ..ops.spatial_pyramid_pool2d import check_pyramid
 from ..tensor import Tensor
 from . import init
@@ -26,6 +27,13 @@ def _numbers(layer: Any, name: str, value: Any, least: int) -> tuple[int, ...]:
     return pair(type(layer).__name__, name, value, least)
 
 
+def _around(layer: Any, padding: Any) -> tuple[int, ...] | str:
+    """The padding of a layer's windows; of images also "same"."""
+    if layer._axes == 1:
+        return _numbers(layer, "padding", padding, 0)
+    return pooled_padding(type(layer).__name__, padding)
+
+
 class _MaxPool(Module):
     """What MaxPool1d and MaxPool2d share."""
 
@@ -35,7 +43,7 @@ class _MaxPool(Module):
         self,
         kernel_size: Window,
         stride: Window | None = None,
-        padding: Window = 0,
+        padding: Window | str = 0,
         dilation: Window = 1,
         return_indices: bool = False,
         ceil_mode: bool = False,
@@ -44,8 +52,9 @@ class _MaxPool(Module):
         self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
         self.padding, self.dilation = padding, dilation
         self.return_indices, self.ceil_mode = return_indices, ceil_mode
-        for name, least in (("kernel_size", 1), ("stride", 1), ("padding", 0), ("dilation", 1)):
-            _numbers(self, name, getattr(self, name), least)
+        for name in ("kernel_size", "stride", "dilation"):
+            _numbers(self, name, getattr(self, name), 1)
+        _around(self, padding)
 
     def _windows(self) -> dict[str, Any]:
         names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
@@ -64,6 +73,7 @@ class MaxPool2d(_MaxPool):
         y[n,c,i,j] = max_{u,v} x[n, c, i·s + u·d − p, j·s + v·d − p]
 
     (N, C, H, W) → (N, C, OH, OW); with `return_indices` also the flat positions of the maxima.
+    `padding` is an integer, a pair or "same".
     """
 
     def forward(self, input: Tensor) -> Any:
@@ -79,7 +89,7 @@ class _AvgPool(Module):
         self,
         kernel_size: Window,
         stride: Window | None = None,
-        padding: Window = 0,
+        padding: Window | str = 0,
         ceil_mode: bool = False,
         count_include_pad: bool = True,
     ) -> None:
@@ -87,10 +97,12 @@ class _AvgPool(Module):
         self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
         self.padding = padding
         self.ceil_mode, self.count_include_pad = ceil_mode, count_include_pad
-        for name, least in (("kernel_size", 1), ("stride", 1), ("padding", 0)):
-            numbers = _numbers(self, name, getattr(self, name), least)
-            if self._axes == 1:  # as PyTorch keeps them
-                setattr(self, name, numbers)
+        sizes = {
+            name: _numbers(self, name, getattr(self, name), 1) for name in ("kernel_size", "stride")
+        }
+        around = _around(self, padding)
+        if self._axes == 1:  # as PyTorch keeps them
+            (self.kernel_size, self.stride), self.padding = sizes.values(), around
 
     def _windows(self) -> dict[str, Any]:
         names = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
@@ -106,14 +118,14 @@ class AvgPool2d(_AvgPool):
         y[n,c,i,j] = Σ_{u,v} x[n, c, i·s + u − p, j·s + v − p] / (KH·KW)
 
     (N, C, H, W) → (N, C, OH, OW). Without `count_include_pad` the divisor counts only pixels of
-    the image; `divisor_override` replaces it.
+    the image; `divisor_override` replaces it. `padding` is an integer, a pair or "same".
     """
 
     def __init__(
         self,
         kernel_size: Window,
         stride: Window | None = None,
-        padding: Window = 0,
+        padding: Window | str = 0,
         ceil_mode: bool = False,
         count_include_pad: bool = True,
         divisor_override: int | None = None,

@@ -35,7 +35,15 @@ from .checks import batched, check_dtypes
 from .geometry import LARGEST, Geometry, check_output, integers
 from .lp_pool2d import LP_POOL2D, checked_norm
 from .max_unpool2d import MAX_UNPOOL2D, check_indices, unpooled_shape
-from .pool2d import AVG_POOL2D, MAX_POOL2D, Means, is_recorded, pooled_size, with_indices
+from .pool2d import (
+    AVG_POOL2D,
+    MAX_POOL2D,
+    Means,
+    check_half,
+    is_recorded,
+    pooled_size,
+    with_indices,
+)
 from .shaping import reshape, squeeze, unsqueeze
 
 Single = int | tuple[int]
@@ -75,7 +83,8 @@ def _pool1d_geometry(
     op: str, x: tuple[int, ...], K: int, s: int, p: int, d: int, ceil_mode: bool
 ) -> Geometry:
     N, (C, L) = math.prod(x[:-2]), x[-2:]
-    OL = pooled_size(op, "length", L, K, s, p, d, ceil_mode)
+    check_half(op, p, K)
+    OL = pooled_size(op, "length", L, K, s, (p, p), d, ceil_mode)
     check_output(op, (*x[:-1], OL), kernel_size=K, stride=s)
     return Geometry(N, C, 1, L, C, 1, OL, 1, K, 1, s, 0, 0, p, p, 1, d)
 

@@ -24,7 +24,7 @@ def download(
             if weights.url:
                 there = "in the cache" if (cache_folder() / weights.file).exists() else ""
                 rows.append((f"{weights.builder}:{weights.name}", weights.file, there))
-        print_table(rows)
+        print_table(rows, left=3)
         return
     wanted = [published(name) for name in names]  # says no before anything is fetched
     for weights in wanted:

@@ -1,11 +1,16 @@
 """Parameters and multiply-adds, against counts by hand and the papers' formulas."""
 
+import json
+import sys
+from typing import Any
+
 import numpy as np
 import pytest
 
 import nanoconv as nc
 from nanoconv import nn
 from nanoconv.graph import summary
+from nanoconv.graph.separable import separable, theory
 from nanoconv.models.digits import BLOCKS, INPUT_SHAPE, digit_net
 
 
@@ -89,8 +94,139 @@ def test_the_nets(net: str) -> None:
     assert found.parameters == sum(p.numel() for p in digit_net(net).parameters())
 
 
+def test_bytes_of_single_layers() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),  # reads 2·3·4·4 and 224, writes 2·8·4·4 numbers
+        nn.ReLU(),  # reads and writes 2·8·4·4
+        nn.GlobalAvgPool2d(),  # reads 2·8·4·4, writes 2·8
+        nn.Flatten(),  # a view
+        nn.Linear(8, 5, bias=False),  # reads 2·8 and 5·8, writes 2·5
+        nn.Dropout(),  # does nothing in evaluation
+    )
+    found = summary(model, (2, 3, 4, 4))
+    expected = [4 * (96 + 224 + 256), 4 * 512, 4 * (256 + 16), 0, 4 * (16 + 40 + 10)]
+    assert [layer.bytes for layer in found.layers] == expected
+    assert found.bytes == sum(expected)
+
+
+def test_depth_adds_up_what_is_inside() -> None:
+    found = summary(digit_net("fire"), INPUT_SHAPE)
+    for depth in (1, 2, 3, 99):
+        shallow = found.at_depth(depth)
+        for count in ("parameters", "macs", "flops", "bytes"):
+            assert getattr(shallow, count) == getattr(found, count)
+        assert max(layer.name.count(".") for layer in shallow.layers) < depth
+        assert shallow.layers[-1].output == (1, 10)
+    assert found.at_depth(99).layers == found.layers
+    first = found.at_depth(1).layers[0]
+    assert (first.name, first.kind) == ("stem", "Sequential")
+    assert first.output == next(
+        layer.output for layer in reversed(found.layers) if layer.name.startswith("stem.")
+    )
+    with pytest.raises(ValueError, match="depth=0 must be at least 1"):
+        found.at_depth(0)
+
+
+def test_a_summary_is_json() -> None:
+    found = summary(digit_net("shuffle"), INPUT_SHAPE)
+    read = json.loads(json.dumps(found.as_dict()))
+    assert read["macs"] == found.macs == sum(layer["macs"] for layer in read["layers"])
+    assert read["flops"] == 2 * read["macs"]
+    assert read["layers"][0]["output"] == [1, 32, 8, 8]
+
+
 def test_the_table_is_aligned() -> None:
-    lines = str(summary(digit_net("fire"), INPUT_SHAPE)).splitlines()
-    assert lines[0].split() == ["layer", "output", "parameters", "MACs"]
-    assert lines[-1].split() == ["Sequential", "16,330", "404,096"]
+    found = summary(digit_net("fire"), INPUT_SHAPE)
+    lines = str(found).splitlines()
+    heading = ["layer", "output", "parameters", "MACs", "FLOPs", "bytes", "share"]
+    assert lines[0].split() == heading
+    total = ["Sequential", "16,330", "404,096", "808,192", f"{found.bytes:,}", "100.0%"]
+    assert lines[-1].split() == total
     assert len({len(line) for line in lines}) == 1
+
+
+# --------------------------------------------------------------------------- separable
+
+
+def test_pairs_of_the_separable_net_make_it_the_standard_one() -> None:
+    separable_net, standard = digit_net("separable"), digit_net("standard")
+    pairs = separable(separable_net, INPUT_SHAPE)
+    assert [pair.name for pair in pairs] == [f"block{k}.0" for k in (1, 2, 3, 4)]
+    assert all(pair.share == pytest.approx(pair.predicted, rel=1e-12) for pair in pairs)
+    saved = sum(pair.standard - pair.macs for pair in pairs)
+    cost = summary(separable_net, INPUT_SHAPE)
+    assert cost.macs + saved == summary(standard, INPUT_SHAPE).macs
+    page = theory(separable_net, INPUT_SHAPE, cost)
+    assert f"would cost {cost.macs + saved:,} multiply-adds instead of {cost.macs:,}" in page
+    assert "14.2%" in page
+
+
+def test_a_gate_between_the_two_is_no_part_of_the_pair() -> None:
+    block = nn.blocks.InvertedResidualV3(8, 5, 32, 16, True, "HS", 2)
+    (pair,) = separable(block, (2, 8, 9, 9))
+    assert (pair.channels, pair.kernel, pair.pixels) == ((32, 16), (5, 5), (2, 5, 5))
+    assert pair.macs == 2 * 25 * (32 * 25 + 32 * 16)
+    assert pair.standard == 2 * 25 * 32 * 16 * 25
+
+
+def test_a_net_without_pairs_says_so() -> None:
+    model = nn.Conv2d(4, 4, 3, groups=4)
+    cost = summary(model, (1, 4, 5, 5))
+    assert theory(model, (1, 4, 5, 5), cost) == ("Conv2d has no depthwise separable convolutions.")
+
+
+# --------------------------------------------------------------------------- the command
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs the command; gives its status, output and errors."""
+    pytest.importorskip("typer", reason="needs the extra [cli]")
+    from nanoconv.cli import main
+
+    def command(*arguments: object) -> tuple[Any, str, str]:
+        monkeypatch.setattr(sys, "argv", ["nanoconv", "summary", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code or 0, *capsys.readouterr()
+
+    return command
+
+
+def test_the_command_counts_a_network(run) -> None:
+    status, output, errors = run("mobilenet_v2", "--depth", 2, "--theory")
+    assert (status, errors) == (0, "")
+    assert "FLOPs: two for each MAC" in output
+    (total,) = (line for line in output.splitlines() if line.startswith("MobileNetV2 "))
+    assert total.split()[1:4] == ["3,504,872", f"{299_494_272 + 1_280_000:,}", "601,548,544"]
+    assert "1/O + 1/K²" in output
+
+
+def test_the_command_prints_json(run) -> None:
+    status, output, _ = run(
+        "mobilenet_v1", "--set", "width_mult=0.25", "--size", 160, "--json", "--theory"
+    )
+    assert status == 0
+    found = json.loads(output)
+    assert found["parameters"] == 470_072
+    assert found["layers"][0]["output"] == [1, 8, 80, 80]
+    assert len(found["separable"]) == 13
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("mobilenet_v9",), "no network 'mobilenet_v9'"),
+        (("mobilenet_v1", "--set", "width"), "--set width: expected NAME=VALUE"),
+        (("mobilenet_v1", "--set", "colour=3"), "no argument 'colour'"),
+        (("mobilenet_v1", "--set", "num_classes=0"), "num_classes"),
+        (("mobilenet_v1", "--size", "1000000"), "--size"),
+        (("mobilenet_v1", "--depth", "0"), "--depth"),
+    ],
+)
+def test_the_command_says_what_is_wrong(run, arguments, message) -> None:
+    status, output, errors = run(*arguments)
+    assert status in (1, 2)
+    assert message in errors
+    assert errors.count("\n") == 1
+    assert output == ""

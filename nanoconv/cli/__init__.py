@@ -2,6 +2,8 @@
 
     nanoconv demo                     train four small nets on digits and compare them
     nanoconv predict MODEL IMAGE...   read digits in pictures with the model that the demo saved
+    nanoconv download [NAME...]       fetch published weights into the cache
+    nanoconv summary MODEL            what a network costs, layer by layer
     nanoconv config                   versions, threads, kernels; what is missing and why
 
 One command a file. Exit status: 0 done, 1 failed, 2 wrong arguments, 130 interrupted. Errors are
@@ -23,13 +25,17 @@ except ImportError as error:
 from .. import __version__, config
 from .console import reason, remember_interrupts
 from .demo import run_demo
+from .download import download
 from .predict import predict
+from .summary import run_summary
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
 INTERRUPTED = 128 + 2  # as shells say of a process that signal 2 has ended
 
 app.command("demo")(run_demo)
 app.command("predict")(predict)
+app.command("download")(download)
+app.command("summary")(run_summary)
 
 
 @app.command("config")

@@ -18,14 +18,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="For each compiled kernel.")]
 
 
-def print_table(rows: Sequence[Sequence[str]]) -> None:
-    """The first row is the heading. Lines and colours only on a terminal."""
+def print_table(rows: Sequence[Sequence[str]], left: int = 1) -> None:
+    """The first row is the heading, `left` columns are words. Lines and colours on a terminal."""
     if not (console := Console()).is_terminal:
-        print(aligned(rows))
+        print(aligned(rows, left))
         return
     table = Table(box=box.SIMPLE_HEAD)
     for k, heading in enumerate(rows[0]):
-        table.add_column(heading, justify="right" if k else "left", no_wrap=True)
+        table.add_column(heading, justify="left" if k < left else "right", no_wrap=True)
     for row in rows[1:]:
         table.add_row(*row)
     console.print(table)

@@ -1,23 +1,29 @@
 """What a model costs, layer by layer: counted by running it once and listening at the funnel.
 
-Every op passes `tensor.apply`, and every op knows its multiply-adds (MACs): y ← y + w·x is one MAC,
-or two FLOPs. Convolutions, linear layers and matrix products have them; what only adds, compares or
-scales (batch norm, activations, pooling) counts as none, as the papers count. Nothing here knows
-any layer: a model of any Python code is counted as it runs.
+    MACs    multiply-adds, y ← y + w·x, of convolutions, linear layers and matrix products; what
+            only adds, compares or scales (batch norm, activations, pooling) counts as none, as the
+            papers count
+    FLOPs   floating-point operations: two for each multiply-add
+    bytes   what the ops read and write if each number is moved once: inputs, parameters and
+            output of every op; views move nothing
+
+Every op passes `tensor.apply`, and every op knows its multiply-adds. Nothing here knows any layer:
+a model of any Python code is counted as it runs. What other libraries and torchvision's tables call
+FLOPs are often MACs.
 
 >>> from nanoconv import nn
 >>> print(summary(nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU()), (1, 1, 8, 8)))
-layer       output         parameters   MACs
-0  Conv2d   1 × 4 × 6 × 6          40  1,296
-1  ReLU     1 × 4 × 6 × 6           0      0
-Sequential                         40  1,296
+layer       output         parameters   MACs  FLOPs  bytes   share
+0  Conv2d   1 × 4 × 6 × 6          40  1,296  2,592    992  100.0%
+1  ReLU     1 × 4 × 6 × 6           0      0      0  1,152    0.0%
+Sequential                         40  1,296  2,592  2,144  100.0%
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +42,12 @@ class Layer:
     parameters: int = 0
     macs: int = 0
     output: tuple[int, ...] = ()  # the shape of its last op's output
+    bytes: int = 0
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of one run: two per multiply-add."""
+        return 2 * self.macs
 
 
 @dataclass
@@ -44,6 +56,7 @@ class Summary:
 
     model: str
     layers: list[Layer]
+    modules: dict[str, str]  # the class of every module, by its name
 
     @property
     def parameters(self) -> int:
@@ -60,15 +73,62 @@ class Summary:
         """Floating-point operations of one run: two per multiply-add."""
         return 2 * self.macs
 
-    def __str__(self) -> str:
+    @property
+    def bytes(self) -> int:
+        """Bytes that the ops of one run read and write."""
+        return sum(layer.bytes for layer in self.layers)
+
+    def at_depth(self, depth: int) -> Summary:
+        """The same, in which a module `depth` names deep stands for all modules inside it.
+
+        Its output is that of the last one inside. ValueError if depth is not at least 1.
+        """
+        if depth < 1:
+            raise ValueError(f"Summary.at_depth: depth={depth} must be at least 1")
+        merged: dict[str, Layer] = {}
+        for layer in self.layers:
+            name = ".".join(layer.name.split(".")[:depth])
+            into = merged.setdefault(name, Layer(name, self.modules[name]))
+            into.parameters += layer.parameters
+            into.macs += layer.macs
+            into.bytes += layer.bytes
+            into.output = layer.output or into.output
+        return replace(self, layers=list(merged.values()))
+
+    def rows(self) -> list[list[str]]:
+        """The table as text: a heading, a row for each layer, the totals."""
         width = max((len(layer.name) for layer in self.layers), default=0)
-        rows = [["layer", "output", "parameters", "MACs"]]
+        rows = [["layer", "output", "parameters", "MACs", "FLOPs", "bytes", "share"]]
         for layer in self.layers:
             output = " × ".join(map(str, layer.output))
-            name = f"{layer.name:<{width}}  {layer.kind}"
-            rows.append([name, output, f"{layer.parameters:,}", f"{layer.macs:,}"])
-        rows.append([self.model, "", f"{self.parameters:,}", f"{self.macs:,}"])
-        return aligned(rows, left=2)
+            rows.append([f"{layer.name:<{width}}  {layer.kind}", output, *self._cells(layer)])
+        rows.append([self.model, "", *self._cells(self)])
+        return rows
+
+    def _cells(self, of: Layer | Summary) -> list[str]:
+        share = of.macs / self.macs if self.macs else 0.0
+        counts = (of.parameters, of.macs, of.flops, of.bytes)
+        return [*(f"{count:,}" for count in counts), f"{share:.1%}"]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same for JSON."""
+        names = ("parameters", "macs", "flops", "bytes")
+        return {
+            "model": self.model,
+            **{name: getattr(self, name) for name in names},
+            "layers": [
+                {
+                    "name": layer.name,
+                    "kind": layer.kind,
+                    "output": list(layer.output),
+                    **{name: getattr(layer, name) for name in names},
+                }
+                for layer in self.layers
+            ],
+        }
+
+    def __str__(self) -> str:
+        return aligned(self.rows(), left=2)
 
 
 def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> str:
@@ -83,8 +143,22 @@ def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> str:
     )
 
 
+Listener = Callable[[str, Op, tuple, dict, Tensor], None]  # of module, op, inputs, attributes, y
+
+
+def listen(model: Any, input_shape: Sequence[int], listener: Listener) -> None:
+    """Run the model once on zeros, in evaluation mode; tell of every op, and in which module."""
+    with evaluating(model), no_grad(), innermost(model) as running:
+
+        def hear(op: Op, inputs: tuple, attrs: dict, y: Tensor) -> None:
+            listener(running[-1], op, inputs, attrs, y)
+
+        with observe(hear):
+            model(Tensor(np.zeros(tuple(input_shape), np.float32)))
+
+
 def summary(model: Any, input_shape: Sequence[int]) -> Summary:
-    """Parameters, multiply-adds and output shapes of every layer, for an input (N, C, H, W).
+    """Parameters, multiply-adds, bytes and output shapes of every layer, for an input (N, C, H, W).
 
     Runs the model once on zeros, in evaluation mode. A parameter shared by several layers counts
     once. ValueError where the shape does not fit the model.
@@ -96,15 +170,24 @@ def summary(model: Any, input_shape: Sequence[int]) -> Summary:
         seen.update(map(id, own))
         layers[name] = Layer(name, type(module).__name__, sum(p.numel() for p in own))
 
-    def listen(op: Op, inputs: tuple, attrs: dict, y: Tensor) -> None:
-        layer = layers[running[-1]]
+    def count(name: str, op: Op, inputs: tuple, attrs: dict, y: Tensor) -> None:
+        layer = layers[name]
         layer.macs += op.macs(y, *inputs, **attrs)
+        layer.bytes += moved(inputs, y)
         layer.output = y.shape
 
-    with evaluating(model), no_grad(), innermost(model) as running, observe(listen):
-        model(Tensor(np.zeros(tuple(input_shape), np.float32)))
+    listen(model, input_shape, count)
     used = [layer for layer in layers.values() if layer.parameters or layer.output]
-    return Summary(type(model).__name__, used)
+    modules = {layer.name: layer.kind for layer in layers.values()}
+    return Summary(type(model).__name__, used, modules)
+
+
+def moved(inputs: tuple, y: Tensor) -> int:
+    """The bytes of what an op read and wrote; 0 for a view of one of its inputs."""
+    read, written = [t.detach().numpy() for t in inputs if t is not None], y.detach().numpy()
+    if any(np.may_share_memory(written, array) for array in read):
+        return 0
+    return sum(array.nbytes for array in read) + written.nbytes
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,7 +82,6 @@ def described(value: Value, depth: int = 4) -> str:
     return f"[{listed(value, depth)}]"
 
 
-def listed(values: Iterable[Value], depth: int) -> str:
-    values = list(values)
+def listed(values: Sequence[Value], depth: int) -> str:
     texts = [described(value, depth - 1) for value in values[:8]]
     return ", ".join([*texts, *["…"] * (len(values) > 8)])

@@ -58,6 +58,7 @@ class Machine:
     allowed   full names of the globals that may appear; any other is `RefusedError`. None: all may
     globals   those that appeared, in order
     calls     the calls it asks for, in order
+    persistents  what it keeps elsewhere, in order
     """
 
     def __init__(self, file: BinaryIO, length: int, allowed: Collection[str] | None = None) -> None:
@@ -72,6 +73,7 @@ class Machine:
         self.memo: dict[int, Value] = {}
         self.globals: dict[str, None] = {}
         self.calls: list[Call] = []
+        self.persistents: list[Persistent] = []
 
     def run(self) -> Value:
         """The value on top of the stack at STOP; ValueError for what is no pickle."""
@@ -161,12 +163,18 @@ class Machine:
         full = f"{module}.{name}"
         self.globals[full] = None
         if self.allowed is not None and full not in self.allowed:
-            raise RefusedError(str(found))
+            raise RefusedError(
+                f"its pickle names {found}, which no state dict needs; nothing was run"
+            )
         return found
 
     def call(self, function: Value, arguments: Value) -> None:
         self.calls.append(Call(function, arguments))
         self.push(self.calls[-1])
+
+    def persistent(self, id: Value) -> None:
+        self.persistents.append(Persistent(id))
+        self.push(self.persistents[-1])
 
 
 def decoded(raw: bytes) -> str:
@@ -289,7 +297,7 @@ def string(m: Machine) -> None:
     line = m.raw_line()
     if len(line) < 2 or line[:1] != line[-1:] or line[:1] not in (b"'", b'"'):
         raise ValueError(f"{shown(line)} has no quotes")
-    m.push(line[1:-1].decode("unicode_escape"))
+    m.push(decoded(line[1:-1]))  # escapes stay as they are: no name in a state dict has any
 
 
 @opcode(b"V")
@@ -448,9 +456,9 @@ def build(m: Machine) -> None:
 
 @opcode(b"P")
 def persistent_line(m: Machine) -> None:
-    m.push(Persistent(m.line()))
+    m.persistent(m.line())
 
 
 @opcode(b"Q")
 def persistent(m: Machine) -> None:
-    m.push(Persistent(m.pop()))
+    m.persistent(m.pop())

@@ -2,6 +2,7 @@
 
     nanoconv demo                     train four small nets on digits and compare them
     nanoconv predict MODEL IMAGE...   read digits in pictures with the model that the demo saved
+    nanoconv inspect FILE             what is in a checkpoint, without loading or running any of it
     nanoconv config                   versions, threads, kernels; what is missing and why
 
 One command a file. Exit status: 0 done, 1 failed, 2 wrong arguments, 130 interrupted. Errors are
@@ -23,6 +24,7 @@ except ImportError as error:
 from .. import __version__, config
 from .console import reason, remember_interrupts
 from .demo import run_demo
+from .inspect import inspect
 from .predict import predict
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
@@ -30,6 +32,7 @@ INTERRUPTED = 128 + 2  # as shells say of a process that signal 2 has ended
 
 app.command("demo")(run_demo)
 app.command("predict")(predict)
+app.command("inspect")(inspect)
 
 
 @app.command("config")

@@ -32,6 +32,7 @@ from . import npz, safetensors_files, torch_files
 from .contents import Array, Contents, check_total, read
 from .files import replacing
 from .pickled_values import RefusedError
+from .suspicions import suspicions as tell_suspicions
 from .zips import Entry, entries
 
 StrPath = str | os.PathLike[str]
@@ -114,14 +115,14 @@ def contents(path: StrPath, key: str | None = None, *, strip: bool = True) -> Co
 
 
 def suspicions(path: StrPath) -> list[str]:
-    """What a PyTorch file would have had `pickle.load` do that no state dict needs, a line each.
+    """What `pickle.load` would have done of this file that no state dict needs, a line each.
 
-    OSError where there is no file to read; nothing for a file without pickles.
+    OSError where there is no file to read, ValueError where nothing in it can be found.
     """
     with opened("suspicions", path) as source:
-        if source.kind in ("zip", "pickle"):
-            return torch_files.suspicions(source.file, source.length, source.table())
-    return []
+        if source.kind == "safetensors":
+            return []
+        return tell_suspicions(source.file, source.length, source.table())
 
 
 @dataclass
@@ -162,13 +163,13 @@ def opened(function: str, path: StrPath) -> Iterator[Source]:
         except RefusedError as error:
             raise ValueError(f"{function}: {path}: {error}") from None
         except ValueError as error:
-            form = FORMATS.get(path.suffix, kind)
+            form = FORMATS.get(path.suffix, "PyTorch")
             raise ValueError(
                 f"{function}: {path} is not a {form} file, or a damaged one ({error})"
             ) from error
 
 
-FORMATS = {".safetensors": "safetensors", ".npz": "npz"}
+FORMATS = {".safetensors": "safetensors", ".npz": "NumPy .npz"}  # else PyTorch's
 
 
 def kind_of(path: Path, file: BinaryIO) -> str:

@@ -13,14 +13,18 @@ number several times, because writing to one element would change others.
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from math import prod
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from ..config import get_num_threads
 from .safely import shown
 
 Array = np.ndarray
@@ -30,6 +34,7 @@ BFLOAT16, BOOL = "bfloat16", "bool"
 LAYOUTS = {BFLOAT16: "<u2", BOOL: "u1"}
 ALIGNMENT = 64
 CHUNK = 1 << 18  # stays in the cache between being read and being checked
+MOST_THREADS, WORTH_THREADS = 4, 1 << 24  # to check one piece while reading another
 
 # What may be made of a file: tensors can see a number many times, and deflate packs up to 1032
 # zeros into a byte. Real weights come nowhere near a hundred times.
@@ -165,45 +170,51 @@ def check_total(contents: Contents, length: int) -> None:
 
 
 def read(file: BinaryIO, tensors: Sequence[Stored]) -> dict[str, Array]:
-    """The arrays by name, C-contiguous where the tensor is; ValueError for a wrong checksum."""
+    """The arrays by name; ValueError for a wrong checksum."""
     runs = {tensor.run.key: tensor.run for tensor in tensors}
-    places, end = {}, 0
+    places, end = [], 0
     for run in runs.values():
         end += -(end + run.skip) % ALIGNMENT  # its numbers begin at a multiple of that
-        places[run.key] = end
-        end += run.skip + run.nbytes
+        places.append(slice(end, end + run.skip + run.nbytes))
+        end = places[-1].stop
     buffer = np.empty(end + ALIGNMENT, np.uint8)
     buffer = buffer[-buffer.ctypes.data % ALIGNMENT :]
-    numbers = {}
-    for key, run in runs.items():
-        room = buffer[places[key] :][: run.skip + run.nbytes]
-        fill(file, run, room.data)
-        numbers[key] = converted(run, room[run.skip :])
+    rooms = [buffer[place] for place in places]
+    threads = min(get_num_threads(), MOST_THREADS) if end > WORTH_THREADS else 1
+    with ThreadPoolExecutor(threads) as pool:
+        each = map if threads == 1 else pool.map
+        for _ in each(partial(fill, file), runs.values(), [room.data for room in rooms]):
+            pass
+    numbers = {
+        run.key: converted(run, room[run.skip :])
+        for run, room in zip(runs.values(), rooms, strict=True)
+    }
     return {tensor.name: seen(tensor, numbers[tensor.run.key]) for tensor in tensors}
 
 
 def fill(file: BinaryIO, run: Run, room: memoryview) -> None:
-    """Read a run into memory of its unpacked size."""
-    file.seek(run.start)
+    """Read a run into memory of its unpacked size. Leaves alone where the file stands."""
     unpack = zlib.decompressobj(-zlib.MAX_WBITS) if run.deflated else None
     crc = done = taken = 0
     while done < len(room):
+        piece = room[done : done + CHUNK]
         if unpack is None:
-            piece = room[done : done + CHUNK]
-            if file.readinto(piece) != len(piece):  # type: ignore[attr-defined]
+            if os.preadv(file.fileno(), [piece], run.start + done) != len(piece):
                 raise ValueError("it ended while being read")
         else:
             packed = unpack.unconsumed_tail
             if not packed:
-                packed = file.read(min(CHUNK, run.packed - taken))
+                size = min(CHUNK, run.packed - taken)
+                packed = os.pread(file.fileno(), size, run.start + taken)
                 taken += len(packed)
             try:
-                piece = memoryview(unpack.decompress(packed, min(CHUNK, len(room) - done)))
+                made = unpack.decompress(packed, len(piece))
             except zlib.error as error:
                 raise ValueError(f"deflated bytes are damaged: {error}") from None
-            if not piece and (unpack.eof or not packed):
+            if not made and (unpack.eof or not packed):
                 raise ValueError(f"deflated bytes make {done}, expected {len(room)}")
-            room[done : done + len(piece)] = piece
+            piece = piece[: len(made)]
+            piece[:] = made
         crc = zlib.crc32(piece, crc) if run.crc is not None else 0
         done += len(piece)
     if run.crc is not None and crc != run.crc:

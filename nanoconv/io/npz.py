@@ -24,10 +24,11 @@ from .contents import Contents, Run, Stored, c_strides, checked
 from .safely import shown
 from .zips import Entry
 
+OBJECTS = re.compile(r"'\|?O")
 LONGEST_HEADER = 4096  # of an array with 64 axes: under 1500
 HEADER = re.compile(
     r"\{'descr': '([<>|=])([biufcSU])(\d{1,6})', 'fortran_order': (True|False), "
-    r"'shape': \(((?:\d{1,18}L?, ?)*(?:\d{1,18}L?)?)\), ?\} *\n"
+    r"'shape': \(((?:\d{1,18}L?, ?)*(?:\d{1,18}L?)?)\),? ?\} *\n"
 )
 
 
@@ -38,28 +39,27 @@ def contents(file: BinaryIO, table: dict[str, Entry]) -> Contents:
 
 def array(file: BinaryIO, entry: Entry) -> Stored:
     """The array in one entry, whose size its header must explain to the last byte."""
-    start = opening(file, entry)
-    if start[:6] != b"\x93NUMPY" or len(start) < 12 or start[6] not in (1, 2, 3):
-        raise ValueError(f"{shown(entry.name)} is not a NumPy array")
-    width = 2 if start[6] == 1 else 4
-    skip = 8 + width + int.from_bytes(start[8 : 8 + width], "little")
-    if skip > min(len(start), LONGEST_HEADER):
-        raise ValueError(f"{shown(entry.name)} has a header of {skip} bytes")
-    text = start[8 + width : skip].decode("latin1")
+    text, skip = header(entry.name, opening(file, entry))
     found = HEADER.fullmatch(text)
     if not found:
-        hint = ", which is an array of Python objects" if "O" in text else ""
-        raise ValueError(f"{shown(entry.name)} has the header {shown(text.strip())}{hint}")
-    order, kind, width_text, fortran, axes = found.groups()
-    dtype = known(f"{kind}{width_text}", entry.name)
+        what = "an array of Python objects" if OBJECTS.search(text) else "no array, by its header"
+        raise ValueError(f"{shown(entry.name)} is {what} {shown(text.strip())}")
+    order, kind, width, fortran, axes = found.groups()
+    dtype = known(f"{kind}{width}", entry.name)
     shape = [int(axis.rstrip("L")) for axis in re.split(r", ?", axes) if axis]
     strides = c_strides(shape[::-1])[::-1] if fortran == "True" else c_strides(shape)
     count, rest = divmod(entry.size - skip, dtype.itemsize)
     run = Run(
-        entry.name, dtype.str[1:] if dtype.kind in "US" else dtype.name, count,
-        entry.start, entry.packed, skip, entry.deflated,
-        entry.crc if entry.checked else None, order == ">",
-    )  # fmt: skip
+        key=entry.name,
+        dtype=dtype.str[1:] if dtype.kind in "US" else dtype.name,
+        count=count,
+        start=entry.start,
+        packed=entry.packed,
+        skip=skip,
+        deflated=entry.deflated,
+        crc=entry.crc if entry.checked else None,
+        big_endian=order == ">",
+    )
     stored = checked(entry.name.removesuffix(".npy"), run, 0, shape, strides)
     if rest or stored.size != count:
         raise ValueError(
@@ -67,6 +67,23 @@ def array(file: BinaryIO, entry: Entry) -> Stored:
             f"expected {stored.nbytes}"
         )
     return stored
+
+
+def header(name: str, start: bytes) -> tuple[str, int]:
+    """The header of an array, and where its numbers begin, from its first bytes."""
+    if start[:6] != b"\x93NUMPY" or len(start) < 12 or start[6] not in (1, 2, 3):
+        raise ValueError(f"{shown(name)} is not a NumPy array")
+    width = 2 if start[6] == 1 else 4
+    skip = 8 + width + int.from_bytes(start[8 : 8 + width], "little")
+    if skip > min(len(start), LONGEST_HEADER):
+        raise ValueError(f"{shown(name)} has a header of {skip} bytes")
+    return start[8 + width : skip].decode("latin1"), skip
+
+
+def objects(raw: bytes) -> bytes:
+    """The pickle in an array of Python objects; empty for any other."""
+    text, skip = header("", raw)
+    return raw[skip:] if OBJECTS.search(text) else b""
 
 
 def opening(file: BinaryIO, entry: Entry) -> bytes:

@@ -27,9 +27,9 @@ Nothing here recurses, however deep values lie in each other.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Collection
 from functools import partial
+from struct import Struct
 from typing import Any, BinaryIO
 
 from .pickled_values import Call, Global, Items, Pairs, Persistent, RefusedError, Value
@@ -41,12 +41,12 @@ LONGEST_LINE = 1000  # names and numbers that are written as text
 LONGEST_INTEGER = 256  # bytes
 
 Step = Callable[["Machine"], None]
-OPCODES: dict[int, Step] = {}
+OPCODES: dict[bytes, Step] = {}
 
 
 def opcode(code: bytes) -> Callable[[Step], Step]:
     def register(step: Step) -> Step:
-        OPCODES[code[0]] = step
+        OPCODES[code] = step
         return step
 
     return register
@@ -77,14 +77,13 @@ class Machine:
 
     def run(self) -> Value:
         """The value on top of the stack at STOP; ValueError for what is no pickle."""
-        steps = OPCODES
         for _ in range(MOST_OPCODES):
-            code = self.byte()
+            code = self.read(1)
             if code == STOP:
                 return self.pop()
-            step = steps.get(code)
+            step = OPCODES.get(code)
             if step is None:
-                raise ValueError(f"0x{code:02x} is no opcode of a pickle")
+                raise ValueError(f"0x{code.hex()} is no opcode of a pickle")
             step(self)
         raise ValueError(f"a pickle of more than {MOST_OPCODES} opcodes")
 
@@ -99,12 +98,8 @@ class Machine:
             raise ValueError(self.too_long)
         return found
 
-    def byte(self) -> int:
-        return self.read(1)[0]
-
-    def number(self, layout: str) -> Any:
-        (value,) = struct.unpack(layout, self.read(struct.calcsize(layout)))
-        return value
+    def number(self, layout: Struct) -> Any:
+        return layout.unpack(self.read(layout.size))[0]
 
     def raw_line(self) -> bytes:
         found = self.file.readline(min(LONGEST_LINE, self.left))
@@ -116,7 +111,7 @@ class Machine:
     def line(self) -> str:
         return decoded(self.raw_line())
 
-    def text(self, layout: str) -> str:
+    def text(self, layout: Struct) -> str:
         return decoded(self.read(self.number(layout)))
 
     # ------------------------------------------------------------------------ the stack
@@ -192,7 +187,7 @@ def paired(values: list[Value]) -> Pairs:
 
 # ---------------------------------------------------------------------------- opcodes with numbers
 
-STOP = ord(".")
+STOP = b"."
 CONSTANTS: dict[bytes, Callable[[], Value]] = {
     b"N": lambda: None, b"\x88": lambda: True, b"\x89": lambda: False,
     b")": tuple, b"]": list, b"}": Pairs, b"\x8f": Items,
@@ -211,22 +206,22 @@ def push_constant(make: Callable[[], Value], m: Machine) -> None:
     m.push(make())
 
 
-def push_number(layout: str, m: Machine) -> None:
+def push_number(layout: Struct, m: Machine) -> None:
     m.push(m.number(layout))
 
 
-def push_long(layout: str, m: Machine) -> None:
+def push_long(layout: Struct, m: Machine) -> None:
     size = m.number(layout)
     if size > LONGEST_INTEGER:
         raise ValueError(f"an integer of {size} bytes, expected at most {LONGEST_INTEGER}")
     m.push(int.from_bytes(m.read(size), "little", signed=True))
 
 
-def push_text(layout: str, m: Machine) -> None:
+def push_text(layout: Struct, m: Machine) -> None:
     m.push(m.text(layout))
 
 
-def push_bytes(layout: str, m: Machine) -> None:
+def push_bytes(layout: Struct, m: Machine) -> None:
     m.push(m.read(m.number(layout)))
 
 
@@ -234,21 +229,21 @@ def push_tuple(count: int, m: Machine) -> None:
     m.push(m.pops(count))
 
 
-def put(layout: str, m: Machine) -> None:
+def put(layout: Struct, m: Machine) -> None:
     m.put(m.number(layout))
 
 
-def get(layout: str, m: Machine) -> None:
+def get(layout: Struct, m: Machine) -> None:
     m.get(m.number(layout))
 
 
-def push_extension(layout: str, m: Machine) -> None:
+def push_extension(layout: Struct, m: Machine) -> None:
     m.push(m.name("copyreg", f"extension {m.number(layout)}"))  # a global by its registered number
 
 
 def register(table: dict[bytes, Any], step: Callable[[Any, Machine], None]) -> None:
     for code, argument in table.items():
-        OPCODES[code[0]] = partial(step, argument)
+        OPCODES[code] = partial(step, Struct(argument) if isinstance(argument, str) else argument)
 
 
 register(CONSTANTS, push_constant)
@@ -267,13 +262,13 @@ register(EXTENSIONS, push_extension)
 
 @opcode(b"\x80")
 def proto(m: Machine) -> None:
-    if (version := m.byte()) > 5:
+    if (version := m.read(1)[0]) > 5:
         raise ValueError(f"a pickle of protocol {version}, expected at most 5")
 
 
 @opcode(b"\x95")
 def frame(m: Machine) -> None:
-    m.number("<Q")  # how many bytes to read at once
+    m.read(8)  # how many bytes to read at once
 
 
 @opcode(b"I")

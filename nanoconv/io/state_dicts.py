@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from itertools import islice
 
-from .pickled_values import Pairs, RefusedError, Value
+from .pickled_values import Pairs, RefusedError, Value, described
 from .safely import shown
 from .torch_values import is_tensor, pairs_of
 
@@ -43,19 +43,16 @@ def state_dict(objects: Value, key: str | None) -> tuple[Weights, list[str]]:
     pairs = named(objects)
     if pairs is None:
         raise RefusedError("it holds no dict of tensors; save model.state_dict()")
-    path = []
+    notes = []
     for _ in range(DEEPEST):
         inner = chosen(pairs, key)
         if inner is None:
             break
-        path.append(inner)
-        pairs = named(pairs[inner]) or {}
-        key = None
-    notes = []
-    if path:
-        notes.append("the state dict is under " + ", ".join(map(shown, path)))
+        beside = [told(name, value) for name, value in pairs.items() if name != inner]
+        notes.append(f"the state dict is under {shown(inner)}, beside {listed(beside)}")
+        pairs, key = named(pairs[inner]) or {}, None
     if beside := [name for name, value in pairs.items() if not is_tensor(value)]:
-        notes.append("left out, as no tensor: " + listed(beside))
+        notes.append(f"left out, as no tensor: {listed(map(shown, beside))}")
     return {name: value for name, value in pairs.items() if is_tensor(value)}, notes
 
 
@@ -80,7 +77,9 @@ def chosen(pairs: dict[str, Value], key: str | None) -> str | None:
     inside = [name for name, value in pairs.items() if holds_tensors(value, DEEPEST, known)]
     if key is not None:
         if key not in inside:
-            raise RefusedError(f"nothing under key={shown(key)}, but under {listed(inside)}")
+            raise RefusedError(
+                f"nothing under key={shown(key)}, but under {listed(map(shown, inside))}"
+            )
         return key
     for name in WRAPPERS:
         if name in inside:
@@ -88,9 +87,11 @@ def chosen(pairs: dict[str, Value], key: str | None) -> str | None:
     if any(is_tensor(value) for value in pairs.values()):
         return None
     if len(inside) > 1:
-        raise RefusedError(f"it holds several state dicts; choose by key= from {listed(inside)}")
+        raise RefusedError(
+            f"it holds several state dicts; choose by key= from {listed(map(shown, inside))}"
+        )
     if not inside:
-        raise RefusedError(f"it holds no dict of tensors, but {listed(pairs)}")
+        raise RefusedError(f"it holds no dict of tensors, but {listed(map(shown, pairs))}")
     return inside[0]
 
 
@@ -132,7 +133,13 @@ def shared_prefix(names: Collection[str]) -> str:
     return ""
 
 
-def listed(names: Iterable[str]) -> str:
-    """The first eight names, in quotes."""
-    first = [shown(name) for name in islice(names, 9)]
+def told(name: str, value: Value) -> str:
+    """A name, and its value where that is a number or a short text."""
+    simple = value is None or isinstance(value, (bool, int, float, str))
+    return f"{shown(name)} = {described(value)}" if simple else shown(name)
+
+
+def listed(texts: Iterable[str]) -> str:
+    """The first eight."""
+    first = list(islice(texts, 9))
     return ", ".join(first[:8] + ["…"] * (len(first) > 8)) or "nothing"

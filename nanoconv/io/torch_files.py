@@ -29,22 +29,19 @@ the weights in state_dicts.py.
 
 from __future__ import annotations
 
-import contextlib
 import io
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import BinaryIO
 
 from .contents import Contents, Run, fill
-from .pickled_values import RefusedError, Value, described
+from .pickled_values import RefusedError, Value
 from .pickles import MOST_BYTES, Machine
 from .safely import shown
 from .state_dicts import short_names, state_dict
-from .torch_values import ALLOWED, Runs, called, pairs_of, storages, tensor
+from .torch_values import ALLOWED, Runs, pairs_of, storages, tensor
 from .zips import Entry
 
 MAGIC, VERSION = 0x1950A86A20F9469CFC6C, 1001
-MOST_SHOWN = 20  # of the forbidden globals and of the calls in a pickle
 
 
 def contents(
@@ -163,37 +160,3 @@ def next_pickle(file: BinaryIO, length: int) -> tuple[Value, Machine]:
     """The value of the pickle that begins here, and the machine that has read it."""
     machine = Machine(file, length - file.tell(), ALLOWED)
     return machine.run(), machine
-
-
-# ---------------------------------------------------------------------------- what it would do
-
-
-def suspicions(file: BinaryIO, length: int, table: dict[str, Entry] | None) -> list[str]:
-    """The forbidden globals that a file names, and the calls that `pickle.load` would make of them.
-
-    Reads on where `contents` refuses; what is damaged ends the list.
-    """
-    found: list[str] = []
-    for machine in machines(file, length, table):
-        with contextlib.suppress(ValueError):
-            machine.run()
-        forbidden = [name for name in machine.globals if name not in ALLOWED]
-        found += [f"names {shown(name)}" for name in forbidden[:MOST_SHOWN]]
-        strange = [call for call in machine.calls if called(call) not in ALLOWED]
-        found += [f"calls {described(call)}" for call in strange[:MOST_SHOWN]]
-        if (more := len(forbidden[MOST_SHOWN:]) + len(strange[MOST_SHOWN:])) > 0:
-            found.append(f"and so on, {more} more")
-    return found
-
-
-def machines(file: BinaryIO, length: int, table: dict[str, Entry] | None) -> Iterator[Machine]:
-    """One for each pickle in a file, which lets it name whatever it likes."""
-    if table is None:
-        file.seek(0)
-        for _ in range(5):
-            yield Machine(file, length - file.tell())
-        return
-    for name, entry in table.items():
-        if name.endswith(".pkl") and entry.size <= MOST_BYTES:
-            raw = unpacked(file, entry, MOST_BYTES)
-            yield Machine(io.BytesIO(raw), len(raw))

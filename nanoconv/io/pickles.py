@@ -36,7 +36,7 @@ from .pickled_values import Call, Global, Items, Pairs, Persistent, RefusedError
 from .safely import shown
 
 MOST_BYTES = 16_000_000  # of one pickle: ResNet-152's, with the state of Adam, has 0.2 million
-MOST_OPCODES = 500_000  # of one pickle: a tensor takes about 35
+MOST_OPCODES = 300_000  # of one pickle: a tensor takes about 35
 LONGEST_LINE = 1000  # names and numbers that are written as text
 LONGEST_INTEGER = 256  # bytes
 
@@ -119,17 +119,24 @@ class Machine:
     def push(self, value: Value) -> None:
         self.stack.append(value)
 
-    def pop(self) -> Value:
-        self.top()
-        return self.stack.pop()
-
     def top(self) -> Value:
-        if len(self.stack) <= (self.marks[-1] if self.marks else 0):
-            raise ValueError("the pickle takes a value from an empty stack")
+        self.need(1)
         return self.stack[-1]
 
+    def pop(self) -> Value:
+        self.need(1)
+        return self.stack.pop()
+
     def pops(self, count: int) -> tuple[Value, ...]:
-        return tuple(reversed([self.pop() for _ in range(count)]))
+        self.need(count)
+        found = tuple(self.stack[-count:])
+        del self.stack[-count:]
+        return found
+
+    def need(self, count: int) -> None:
+        """So many values must lie above the last mark."""
+        if len(self.stack) - (self.marks[-1] if self.marks else 0) < count:
+            raise ValueError("the pickle takes a value from an empty stack")
 
     def pop_to_mark(self) -> list[Value]:
         if not self.marks:

@@ -38,10 +38,11 @@ MOST_THREADS, WORTH_THREADS = 4, 1 << 24  # to check one piece while reading ano
 
 # What may be made of a file: tensors can see a number many times, and deflate packs up to 1032
 # zeros into a byte. Real weights come nowhere near a hundred times.
+MOST_TENSORS = 10_000  # the largest networks of photographs have some thousand
 LEAST_ROOM, ROOM = 16_000_000, 100
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Run:
     """`count` numbers in `packed` bytes of the file, `skip` bytes after `start` once unpacked."""
 
@@ -71,7 +72,7 @@ class Run:
         return np.dtype("f4" if self.dtype == BFLOAT16 else self.dtype).newbyteorder("=")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Stored:
     """A tensor by name: what it sees of a run."""
 
@@ -150,11 +151,16 @@ def checked(name: str, run: Run, offset: Any, shape: Any, strides: Any = None) -
     last = offset + sum((d - 1) * step for d, step in zip(shape, strides, strict=True))
     if 0 in shape:
         last = -1
-        if prod(d for d in shape if d) >= 1 << 60:
+        if prod(d for d in shape if d) >= 1 << 56:
             raise ValueError(f"{shown(name)}: its shape is beyond what an array can have")
     if last >= run.count:
         raise ValueError(f"{shown(name)} needs number {last} of {run.count}")
     return Stored(name, run, offset, shape, strides)
+
+
+def check_count(tensors: int) -> None:
+    if tensors > MOST_TENSORS:
+        raise ValueError(f"{tensors} tensors, expected at most {MOST_TENSORS}")
 
 
 def check_total(contents: Contents, length: int) -> None:

@@ -36,9 +36,9 @@ ALIGNMENT = 64
 CHUNK = 1 << 18  # stays in the cache between being read and being checked
 MOST_THREADS, WORTH_THREADS = 4, 1 << 24  # to check one piece while reading another
 
-# What may be made of a file: tensors can see a number many times, and deflate packs up to 1032
-# zeros into a byte. Real weights come nowhere near a hundred times.
-MOST_TENSORS = 10_000  # the largest networks of photographs have some thousand
+MOST_TENSORS = 10_000  # ResNet-152 has 932
+# What may be made of a file: this many bytes, and a hundred for each of its own. Tensors can see a
+# number many times, and deflate packs 1032 zeros into a byte; real weights do nothing like that.
 LEAST_ROOM, ROOM = 16_000_000, 100
 
 
@@ -164,7 +164,7 @@ def check_count(tensors: int) -> None:
 
 
 def check_total(contents: Contents, length: int) -> None:
-    """ValueError if the arrays, or what they see of, would take far more than the file has."""
+    """ValueError if the arrays, or the runs that they see, would be far larger than the file."""
     runs = {tensor.run.key: tensor.run for tensor in contents.tensors}.values()
     seen = sum(tensor.size * tensor.run.loaded.itemsize for tensor in contents.tensors)
     total = max(seen, sum(run.skip + run.count * run.loaded.itemsize for run in runs))

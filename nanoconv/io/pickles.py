@@ -36,7 +36,7 @@ from .pickled_values import Call, Global, Items, Pairs, Persistent, RefusedError
 from .safely import shown
 
 MOST_BYTES = 8_000_000  # of one pickle: a tensor takes about 150
-MOST_OPCODES = 300_000  # of one pickle: a tensor takes about 35
+MOST_OPCODES = 200_000  # of one pickle: a tensor takes about 35
 MOST_GLOBALS = 1000
 LONGEST_LINE = 1000  # names and numbers that are written as text
 LONGEST_INTEGER = 256  # bytes

@@ -9,7 +9,7 @@
     persistent("storage", torch.FloatStorage, key, device, how many numbers)
 
 Everything in `ALLOWED` may be named; what is not above is there because it stands beside the
-weights in the checkpoints of a training: learning rates, epochs, the best accuracy. It is left out.
+weights in the checkpoints of a training: options, epochs, accuracies. It is left out.
 Sources: torch/_utils.py and torch/serialization.py of PyTorch.
 """
 
@@ -44,7 +44,8 @@ MADE_BY = {*TENSORS, *PARAMETERS}
 DICTS = {"collections.OrderedDict", "collections.defaultdict", "collections.Counter"}
 SIZE = "torch.Size"
 BESIDE = {
-    "torch.device", "numpy.dtype", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar",
+    "argparse.Namespace", "torch.device", "numpy.dtype",
+    "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar",
     "_codecs.encode", "__builtin__.dict", "__builtin__.set", "builtins.dict", "builtins.set",
 }  # fmt: skip
 ALLOWED = frozenset({*STORAGES, *DTYPES, *TENSORS, *PARAMETERS, *DICTS, *BESIDE, SIZE})

@@ -283,7 +283,7 @@ def zip_files() -> dict[str, tuple[bytes, str]]:
         "cut": (good[:-1], "cut off"),
         "half": (good[: len(good) // 2], "cut off"),
         "appended": (good + b"x", "1 bytes after its end"),
-        "prepended": (b"PK" + good, "a directory of"),
+        "prepended": (b"PK\3\4" + good, "a directory of"),
         "bit_flip": (changed(good, NUMBERS, bytes([1]) + NUMBERS[1:]), "a checksum is"),
         "bit_flip_pickle": (changed(good, text("cpu"), text("cpv")), "a checksum is"),
         "bomb": (bomb(wide, fifty), "would become 50,000,000 bytes"),

@@ -4,6 +4,7 @@
     nanoconv predict MODEL IMAGE...   read digits in pictures with the model that the demo saved
     nanoconv download [NAME...]       fetch published weights into the cache
     nanoconv summary MODEL            what a network costs, layer by layer
+    nanoconv inspect FILE             what is in a checkpoint, without loading or running any of it
     nanoconv config                   versions, threads, kernels; what is missing and why
 
 One command a file. Exit status: 0 done, 1 failed, 2 wrong arguments, 130 interrupted. Errors are
@@ -26,6 +27,7 @@ from .. import __version__, config
 from .console import reason, remember_interrupts
 from .demo import run_demo
 from .download import download
+from .inspect import inspect
 from .predict import predict
 from .summary import run_summary
 
@@ -36,6 +38,7 @@ app.command("demo")(run_demo)
 app.command("predict")(predict)
 app.command("download")(download)
 app.command("summary")(run_summary)
+app.command("inspect")(inspect)
 
 
 @app.command("config")

@@ -29,30 +29,36 @@ def accuracy(predictions: Array, labels: Array) -> float:
 def top_k_accuracy(scores: Array, labels: Array, k: int = 5) -> float:
     """The part of the examples whose label is among the k classes of highest score; NaN of none.
 
-    scores (N, classes), labels (N,) of integers. Of equal scores the class of lower number counts
-    as the higher, so that k = 1 is the accuracy of `scores.argmax(1)`; NaN is above every number,
-    but never where it is the label's own, which cannot be right.
+    scores (N, classes), labels (N,): see `ranks`.
 
     >>> scores = np.array([[0.5, 0.3, 0.2], [0.1, 0.3, 0.6]])
     >>> top_k_accuracy(scores, np.array([1, 2]), k=1), top_k_accuracy(scores, np.array([1, 2]), k=2)
     (0.5, 1.0)
     """
+    if k < 1:
+        raise ValueError(f"top_k_accuracy: k={k} must be at least 1")
+    places = ranks(scores, labels)
+    return float(np.mean(places < k)) if places.size else float("nan")
+
+
+def ranks(scores: Array, labels: Array) -> Array:
+    """How many classes each example's scores put before its label: (N, classes), (N,) → (N,).
+
+    0 is right, and what is below k is right in k guesses. Of equal scores the class of lower number
+    comes first, as in `scores.argmax(1)`. NaN comes before every number, but the label comes after
+    all other classes where its own score is NaN: such a guess is none.
+    """
     scores, labels = np.asarray(scores), np.asarray(labels)
     if scores.ndim != 2 or labels.shape != scores.shape[:1]:
         raise ValueError(
-            f"top_k_accuracy: scores {list(scores.shape)} and labels {list(labels.shape)} "
+            f"ranks: scores {list(scores.shape)} and labels {list(labels.shape)} "
             "must be (N, classes) and (N,)"
         )
     classes = scores.shape[1]
-    if k < 1:
-        raise ValueError(f"top_k_accuracy: k={k} must be at least 1")
-    in_range("top_k_accuracy", "labels", labels, classes)
-    if not labels.size:
-        return float("nan")
+    in_range("ranks", "labels", labels, classes)
     own = scores[np.arange(len(labels)), labels][:, None]  # (N, 1)
     equal = (scores == own) & (np.arange(classes) < labels[:, None])
-    before = (~(scores <= own) | equal).sum(1)  # NaN ≤ x is false: it counts as above
-    return float(np.mean(before < k))
+    return (~(scores <= own) | equal).sum(1)  # NaN ≤ x is false: it counts as above
 
 
 def confusion_matrix(predictions: Array, labels: Array, classes: int) -> Array:

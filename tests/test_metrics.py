@@ -76,7 +76,7 @@ def test_of_nothing() -> None:
 
 def test_bad_arguments_are_named() -> None:
     scores = np.zeros((2, 3))
-    with pytest.raises(ValueError, match=r"top_k_accuracy: scores \[2, 3\] and labels \[3\]"):
+    with pytest.raises(ValueError, match=r"ranks: scores \[2, 3\] and labels \[3\]"):
         top_k_accuracy(scores, np.zeros(3, int))
     with pytest.raises(ValueError, match=r"labels from 0 to 3, expected 0 to 2"):
         top_k_accuracy(scores, np.array([0, 3]))

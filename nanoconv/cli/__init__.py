@@ -2,6 +2,8 @@
 
     nanoconv demo                     train four small nets on digits and compare them
     nanoconv predict MODEL IMAGE...   read digits in pictures with the model that the demo saved
+    nanoconv classify PHOTO...        say what is in photographs
+    nanoconv evaluate FOLDER          how many photographs of known classes networks get right
     nanoconv config                   versions, threads, kernels; what is missing and why
 
 One command a file. Exit status: 0 done, 1 failed, 2 wrong arguments, 130 interrupted. Errors are
@@ -21,8 +23,10 @@ except ImportError as error:
     sys.exit(f'nanoconv: the command line needs {error.name}: pip install "nanoconv[cli]"')
 
 from .. import __version__, config
+from .classify import run_classify
 from .console import reason, remember_interrupts
 from .demo import run_demo
+from .evaluate import run_evaluate
 from .predict import predict
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
@@ -30,6 +34,8 @@ INTERRUPTED = 128 + 2  # as shells say of a process that signal 2 has ended
 
 app.command("demo")(run_demo)
 app.command("predict")(predict)
+app.command("classify")(run_classify)
+app.command("evaluate")(run_evaluate)
 
 
 @app.command("config")

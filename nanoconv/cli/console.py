@@ -11,6 +11,7 @@ import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ..graph.summary import aligned
 
@@ -27,7 +28,7 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
     for k, heading in enumerate(rows[0]):
         table.add_column(heading, justify="right" if k else "left", no_wrap=True)
     for row in rows[1:]:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))  # a name may hold what looks like markup
     console.print(table)
 
 

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..io.checkpoints import load
-from ..nn import Conv2d, MaxPool2d, Module
+from ..nn import AvgPool2d, Conv2d, Linear, MaxPool2d, Module, init
+from ..nn.arguments import count
+from ..ops.dropout import check_probability
+from ..tensor import Array
 from .weights import SUFFIXES, Weights, weights_named, weights_of_file
+
+M = TypeVar("M", bound=Module)
 
 
 def build(
-    network: Callable[..., Module],
+    network: Callable[..., M],
     name: str,
     weights: str | Path | None,
     same_padding: bool | None,
     arguments: dict[str, Any],
-) -> Module:
+) -> M:
     """`network(**arguments)`, with these weights if any.
 
     name           the builder's, as in `weights.py`
     weights        None, a name of published weights, or a file
     same_padding   pads as TensorFlow's SAME does; None if the weights say whether
+
+    The model's `pretrained` says what is known of its weights: how they want their images prepared,
+    and which classes they tell apart; it is None without weights, and for a file that nothing is
+    known of. TypeError for an argument that the network does not have, ValueError for one with a
+    wrong value and for weights that do not fit, OSError where the weights cannot be read.
     """
+    check_arguments(network, name, same_padding, arguments)
     known, file = found(name, weights)
     if known is not None:
         for argument, value in known.arguments.items():
@@ -34,25 +46,75 @@ def build(
                     f"{name}: {argument}={arguments[argument]!r} does not fit the weights "
                     f"{known.name}, expected {value!r}"
                 )
-    model = network(**arguments)
+    model = network(**arguments) if file is None else loaded(network, name, file, arguments)
     if same_padding:
         use_same_padding(model)
-    if file is not None:
-        model.load_state_dict(load(file))
     model.pretrained = known
     return model
+
+
+def check_arguments(
+    network: Callable[..., Module], name: str, same_padding: Any, arguments: Mapping[str, Any]
+) -> None:
+    """The network has such arguments, and those that nearly all networks have make sense."""
+    if same_padding not in (None, False, True):
+        raise ValueError(f"{name}: same_padding={same_padding!r}, expected None, False or True")
+    own = inspect.signature(network).parameters
+    for argument, value in arguments.items():
+        if argument not in own:
+            raise TypeError(
+                f"{name}: no argument {argument!r}, expected some of weights, same_padding, "
+                + ", ".join(own)
+            )
+        if argument == "num_classes":
+            count(name, argument, value)
+        elif argument == "dropout":
+            check_probability(f"{name}: dropout", value)
+        elif argument == "width_mult" and not (isinstance(value, (int, float)) and value > 0):
+            raise ValueError(f"{name}: width_mult={value!r}, expected a number above 0")
 
 
 def found(name: str, weights: str | Path | None) -> tuple[Weights | None, Path | None]:
     """What is known of these weights, and the file that they are in."""
     if weights is None:
         return None, None
-    if Path(weights).suffix in SUFFIXES:
-        path = Path(weights)
+    path = Path(weights)
+    if isinstance(weights, Path) or path.suffix in SUFFIXES:
         known = weights_of_file(path)
         return (known if known and known.builder == name else None), path
-    known = weights_named(name, str(weights))
-    raise FileNotFoundError(f"{name}: no file of the weights {known.file}")
+    known = weights_named(name, weights)
+    if known.url is None:
+        raise FileNotFoundError(
+            f"{name}: weights={weights!r} cannot be downloaded; give the path of the file, "
+            f"which ends in {known.file}{SUFFIXES[1]} or the like"
+        )
+    from ..io.download import fetch  # not needed for a file that is here
+
+    return known, fetch(known.url, known.checksum)
+
+
+def loaded(network: Callable[..., M], name: str, file: Path, arguments: dict[str, Any]) -> M:
+    """The network with the file's weights, and as many classes as they are for."""
+    state = load(file)
+    with init.skipped():
+        model = network(**arguments)
+        classes = number_of_classes(model, state)
+        if "num_classes" not in arguments and classes not in (None, number_of_classes(model)):
+            model = network(**arguments, num_classes=classes)
+    try:
+        model.load_state_dict(state)
+    except ValueError as error:  # its first line says why, the others name every array
+        why = str(error).splitlines()[0].removeprefix("load_state_dict: ")
+        raise ValueError(f"{name}: {file}: {why}") from error
+    return model
+
+
+def number_of_classes(model: Module, state: Mapping[str, Array] | None = None) -> int | None:
+    """The outputs of the model's last matrix, or of that which a state dict has in its place."""
+    own = model.state_dict()
+    last = [name for name, array in own.items() if array.ndim > 1][-1]
+    array = (own if state is None else state).get(last)
+    return None if array is None or array.ndim != own[last].ndim else len(array)
 
 
 def use_same_padding(model: Module) -> None:
@@ -60,7 +122,24 @@ def use_same_padding(model: Module) -> None:
 
     PyTorch's networks pad both sides alike, so that with stride 2 their windows lie one pixel
     further up and left; weights that were trained on one of the two lose accuracy on the other.
+    TensorFlow's averages are over the pixels inside of the image alone.
     """
     for module in model.modules():
-        if isinstance(module, (Conv2d, MaxPool2d)):
+        if isinstance(module, (Conv2d, MaxPool2d, AvgPool2d)):
             module.padding = "same"
+        if isinstance(module, AvgPool2d):
+            module.count_include_pad = False
+
+
+def initialise(model: Module) -> None:
+    """The starting values of torchvision's MobileNets: He's for convolutions, small for the rest.
+
+    Batch norms keep theirs, which are 1 and 0.
+    """
+    for module in model.modules():
+        if isinstance(module, Conv2d):
+            init.kaiming_normal_(module.weight, mode="fan_out")
+        elif isinstance(module, Linear):
+            init.normal_(module.weight, 0, 0.01)
+        if isinstance(module, (Conv2d, Linear)) and module.bias is not None:
+            init.zeros_(module.bias)

@@ -15,6 +15,7 @@ from ..data.preprocessing import HALF, Preprocessing
 
 TORCHVISION = "https://download.pytorch.org/models/"
 SUFFIXES = (".safetensors", ".npz", ".pth", ".pt", ".th")
+USUAL = Preprocessing()
 LIKE_TENSORFLOW = Preprocessing(mean=HALF, std=HALF)  # x/127.5 − 1
 NEWER = Preprocessing(resize=232)  # torchvision's second round of training
 
@@ -34,7 +35,7 @@ class Weights:
     builder: str
     file: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    preprocessing: Preprocessing = Preprocessing()
+    preprocessing: Preprocessing = USUAL
     labels: str | None = "imagenet"
 
     @property
@@ -51,7 +52,7 @@ class Weights:
 
 def torchvision(builder: str, *files: str) -> list[Weights]:
     """The first file is "imagenet1k_v1"; a second one, trained anew, "imagenet1k_v2"."""
-    recipes = zip(files, (Preprocessing(), NEWER), strict=False)
+    recipes = zip(files, (USUAL, NEWER), strict=False)
     return [
         Weights(f"imagenet1k_v{k}", builder, file, preprocessing=recipe)
         for k, (file, recipe) in enumerate(recipes, 1)
@@ -98,11 +99,16 @@ WEIGHTS = [
 
 
 def weights_named(builder: str, name: str) -> Weights:
-    """The weights of a network by name; "imagenet" is torchvision's newest of them."""
+    """The weights of a network by name; "imagenet" is torchvision's newest of them.
+
+    torchvision writes the names in capitals, and "DEFAULT" for "imagenet".
+    """
     own = {weights.name: weights for weights in WEIGHTS if weights.builder == builder}
     published = [weights for weights in own.values() if weights.url]
-    if name == "imagenet" and published:
+    if published and name.lower() in ("imagenet", "default"):
         return published[-1]
+    if name.lower().startswith("imagenet1k_"):
+        name = name.lower()
     if name not in own:
         known = ["imagenet"] * bool(published) + list(own)
         raise ValueError(

@@ -19,7 +19,10 @@ each drawn from a normal distribution, or from the uniform one on ±√(3 · Var
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -27,6 +30,21 @@ import numpy as np
 from .. import config
 from ..tape import no_grad
 from ..tensor import Array, Tensor
+
+_draws = ContextVar("draws", default=True)
+
+
+@contextlib.contextmanager
+def skipped() -> Iterator[None]:
+    """Leave out the drawing: `uniform_` and `normal_`, and what calls them, change nothing.
+
+    For a network whose weights are loaded next; drawing those that they replace takes longer.
+    """
+    before = _draws.set(False)
+    try:
+        yield
+    finally:
+        _draws.reset(before)
 
 
 def _checked(name: str, tensor: Any, *axes: int) -> None:
@@ -50,6 +68,8 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
     _checked("uniform_", tensor)
     if a > b:
         raise ValueError(f"uniform_: a={a} must not be greater than b={b}")
+    if not _draws.get():
+        return tensor
     array = _written(tensor)
     array[...] = config.generator().random(array.shape, array.dtype)
     array *= b - a
@@ -62,6 +82,8 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     _checked("normal_", tensor)
     if std < 0:
         raise ValueError(f"normal_: std={std} must not be negative")
+    if not _draws.get():
+        return tensor
     array = _written(tensor)
     array[...] = config.generator().standard_normal(array.shape, array.dtype)
     array *= std

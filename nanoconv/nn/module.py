@@ -356,14 +356,18 @@ class Module:
         ValueError, before anything is changed, lists all keys that are missing or unexpected
         (unless `strict=False`, which returns them) and all arrays whose shape or dtype differs.
         A missing `num_batches_tracked` is not reported and keeps its value: checkpoints older
-        than PyTorch 0.4.1, of which torchvision still publishes some, do not have it.
+        than PyTorch 0.4.1, of which torchvision still publishes some, do not have it. Batch norms
+        may have been folded into the layers before them (see `nn/folding.py`).
         """
+        from .folding import unfolded  # which knows layers, and so this file
+        from .mismatch import explain
+
         if not isinstance(state_dict, Mapping):
             raise TypeError(
                 "load_state_dict: state_dict must be a dict of arrays, "
                 f"got {type(state_dict).__name__}"
             )
-        own = self._state()
+        own, state_dict = self._state(), unfolded(self, state_dict)
         absent = [name for name in own if name not in state_dict]
         missing = [name for name in absent if name.split(".")[-1] != "num_batches_tracked"]
         unexpected = [name for name in state_dict if name not in own]
@@ -377,8 +381,8 @@ class Module:
                     faults.append(f"{name}: {what} {got}, expected {expected}")
         if faults:
             raise ValueError(
-                f"load_state_dict: the state dict does not fit {type(self).__name__}:\n  "
-                + "\n  ".join(faults)
+                f"load_state_dict: the state dict does not fit {type(self).__name__}: "
+                + "\n  ".join([explain(own, state_dict), *faults])
             )
         with no_grad():
             for name, array in given.items():

@@ -9,6 +9,7 @@ from .. import functional as F
 from ..ops.geometry import pair
 from ..ops.lp_pool2d import checked_norm
 from ..ops.pool1d import single
+from ..ops.pool2d import pooled_padding
 from ..ops.spatial_pyramid_pool2d import check_pyramid
 from ..tensor import Tensor
 from . import init
@@ -24,13 +25,14 @@ class MaxPool2d(Module):
         y[n,c,i,j] = max_{u,v} x[n, c, i·s + u·d − p, j·s + v·d − p]
 
     (N, C, H, W) → (N, C, OH, OW); with `return_indices` also the flat positions of the maxima.
+    `padding` is an integer, a pair or "same".
     """
 
     def __init__(
         self,
         kernel_size: Pair,
         stride: Pair | None = None,
-        padding: Pair = 0,
+        padding: Pair | str = 0,
         dilation: Pair = 1,
         return_indices: bool = False,
         ceil_mode: bool = False,
@@ -39,8 +41,9 @@ class MaxPool2d(Module):
         self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
         self.padding, self.dilation = padding, dilation
         self.return_indices, self.ceil_mode = return_indices, ceil_mode
-        for name, least in (("kernel_size", 1), ("stride", 1), ("padding", 0), ("dilation", 1)):
-            pair("MaxPool2d", name, getattr(self, name), least)
+        for name in ("kernel_size", "stride", "dilation"):
+            pair("MaxPool2d", name, getattr(self, name), 1)
+        pooled_padding("MaxPool2d", padding)
 
     def forward(self, input: Tensor) -> Any:
         return F.max_pool2d(
@@ -66,14 +69,14 @@ class AvgPool2d(Module):
         y[n,c,i,j] = Σ_{u,v} x[n, c, i·s + u − p, j·s + v − p] / (KH·KW)
 
     (N, C, H, W) → (N, C, OH, OW). Without `count_include_pad` the divisor counts only pixels of
-    the image; `divisor_override` replaces it.
+    the image; `divisor_override` replaces it. `padding` is an integer, a pair or "same".
     """
 
     def __init__(
         self,
         kernel_size: Pair,
         stride: Pair | None = None,
-        padding: Pair = 0,
+        padding: Pair | str = 0,
         ceil_mode: bool = False,
         count_include_pad: bool = True,
         divisor_override: int | None = None,
@@ -82,8 +85,9 @@ class AvgPool2d(Module):
         self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
         self.padding, self.ceil_mode = padding, ceil_mode
         self.count_include_pad, self.divisor_override = count_include_pad, divisor_override
-        for name, least in (("kernel_size", 1), ("stride", 1), ("padding", 0)):
-            pair("AvgPool2d", name, getattr(self, name), least)
+        for name in ("kernel_size", "stride"):
+            pair("AvgPool2d", name, getattr(self, name), 1)
+        pooled_padding("AvgPool2d", padding)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.avg_pool2d(

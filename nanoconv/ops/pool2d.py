@@ -13,7 +13,8 @@ p, dilation d. There are three averages, and they differ only in their windows a
 
     shapes    x (N, C, H, W)   y (N, C, OH, OW)
               OH = ⌊(H + 2p − d·(KH − 1) − 1) / s⌋ + 1;  ceil_mode rounds up, so that a window may
-              hang over, but none starts behind the image
+              hang over, but none starts behind the image; padding "same" is TensorFlow's: as
+              little as gives OH = ⌈H/s⌉, half of it before, and the odd pixel after the image
     cost      N·C·OH·OW · KH·KW comparisons or additions
 
 A maximum passes its gradient on to the pixel that it came from, a mean to all its pixels alike:
@@ -52,7 +53,7 @@ import numpy as np
 from ..dispatch import Body, Kernel, Ladder, Op, empty, is_channels_last
 from ..tensor import Tensor, apply, wrap
 from .checks import batched, check_dtypes
-from .geometry import Geometry, check_output, extent, pair
+from .geometry import Geometry, check_output, extent, four_sides, pair
 
 Array = np.ndarray
 
@@ -72,8 +73,23 @@ def pool2d_shape(
     """Check that the windows fit into x (N, C, H, W); returns every size of the equation."""
     kernel = pair(op, "kernel_size", kernel_size, 1)
     strides = kernel if stride is None else pair(op, "stride", stride, 1)
-    paddings, dilations = pair(op, "padding", padding, 0), pair(op, "dilation", dilation, 1)
-    return _pool_geometry(op, x, kernel, strides, paddings, dilations, bool(ceil_mode))
+    dilations = pair(op, "dilation", dilation, 1)
+    around = pooled_padding(op, padding)
+    if not isinstance(around, str):
+        for pad, taps in zip(around[::2], kernel, strict=True):
+            if 2 * pad > taps:
+                raise ValueError(f"{op}: padding={pad} must be at most half of kernel_size={taps}")
+    return _pool_geometry(op, x, kernel, strides, around, dilations, bool(ceil_mode))
+
+
+def pooled_padding(op: str, padding: Any) -> tuple[int, int, int, int] | str:
+    """Any form of the `padding` argument as (top, bottom, left, right), or "same"."""
+    if isinstance(padding, str):
+        if padding != "same":
+            raise ValueError(f"{op}: padding={padding!r}, expected 'same' or one or two integers")
+        return padding
+    ph, pw = pair(op, "padding", padding, 0)
+    return ph, ph, pw, pw
 
 
 @lru_cache(maxsize=4096)
@@ -82,37 +98,45 @@ def _pool_geometry(
     x: tuple[int, ...],
     kernel: tuple[int, int],
     stride: tuple[int, int],
-    padding: tuple[int, int],
+    padding: tuple[int, int, int, int] | str,
     dilation: tuple[int, int],
     ceil_mode: bool,
 ) -> Geometry:
-    (N, C, H, W), (KH, KW), (sh, sw), (ph, pw), (dh, dw) = x, kernel, stride, padding, dilation
-    OH = pooled_size(op, "height", H, KH, sh, ph, dh, ceil_mode)
-    OW = pooled_size(op, "width", W, KW, sw, pw, dw, ceil_mode)
+    (N, C, H, W), (KH, KW), (sh, sw), (dh, dw) = x, kernel, stride, dilation
+    pt, pb, pl, pr = four_sides(op, padding, (H, W), kernel, stride, dilation)
+    OH = pooled_size(op, "height", H, KH, sh, (pt, pb), dh, ceil_mode)
+    OW = pooled_size(op, "width", W, KW, sw, (pl, pr), dw, ceil_mode)
     check_output(op, (N, C, OH, OW), kernel_size=kernel, stride=stride)
-    return Geometry(N, C, H, W, C, OH, OW, KH, KW, sh, sw, ph, ph, pw, pw, dh, dw)
+    return Geometry(N, C, H, W, C, OH, OW, KH, KW, sh, sw, pt, pb, pl, pr, dh, dw)
 
 
 def pooled_size(
-    op: str, axis: str, size: int, kernel: int, stride: int, pad: int, dilation: int, ceil: bool
+    op: str,
+    axis: str,
+    size: int,
+    kernel: int,
+    stride: int,
+    padding: tuple[int, int],
+    dilation: int,
+    ceil: bool,
 ) -> int:
     """OH (or OW): the number of windows along one axis."""
-    if 2 * pad > kernel:
-        raise ValueError(f"{op}: padding={pad} must be at most half of kernel_size={kernel}")
-    room = size + 2 * pad - extent(kernel, dilation)  # how far a window can move
+    before, after = padding
+    room = size + before + after - extent(kernel, dilation)  # how far a window can move
     out = (-(-room // stride) if ceil else room // stride) + 1
-    if ceil and (out - 1) * stride >= size + pad:
+    if ceil and (out - 1) * stride >= size + before:
         out -= 1  # this one would start behind the image
     if size < 1 or out < 1:
         raise ValueError(
             f"{op}: a window of {extent(kernel, dilation)} pixels (kernel {kernel}, dilation "
-            f"{dilation}) does not fit into the input's {axis} {size} padded by {pad} and {pad}"
+            f"{dilation}) does not fit into the input's {axis} {size} padded by {before} and "
+            f"{after}"
         )
-    first = np.arange(out) * stride - pad  # where each window reads its first pixel
+    first = np.arange(out) * stride - before  # where each window reads its first pixel
     first += np.maximum(-(first // dilation), 0) * dilation
     if np.any(first >= size):
         raise ValueError(
-            f"{op}: with dilation={dilation} and padding={pad}, a window steps over the whole "
+            f"{op}: with dilation={dilation} and padding={before}, a window steps over the whole "
             f"{axis} {size} of the input"
         )
     return out
@@ -350,7 +374,7 @@ def max_pool2d(
     input: Tensor,
     kernel_size: int | tuple[int, int],
     stride: int | tuple[int, int] | None = None,
-    padding: int | tuple[int, int] = 0,
+    padding: int | tuple[int, int] | str = 0,
     dilation: int | tuple[int, int] = 1,
     ceil_mode: bool = False,
     return_indices: bool = False,
@@ -362,7 +386,7 @@ def max_pool2d(
     window does not fit, or sees nothing but padding (as it may with a dilation).
 
     Unlike PyTorch: a dilated window that steps over the whole image, and so sees nothing but
-    padding, is refused.
+    padding, is refused; and `padding` may be "same".
     """
     x, unbatch = batched("max_pool2d", input, 4)
     check_dtypes("max_pool2d", input=x)
@@ -377,7 +401,7 @@ def avg_pool2d(
     input: Tensor,
     kernel_size: int | tuple[int, int],
     stride: int | tuple[int, int] | None = None,
-    padding: int | tuple[int, int] = 0,
+    padding: int | tuple[int, int] | str = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
     divisor_override: int | None = None,
@@ -387,6 +411,8 @@ def avg_pool2d(
     As torch.nn.functional.avg_pool2d; the stride is the kernel's size if not given. Padding counts
     as zeros, or not at all unless `count_include_pad`; `divisor_override` replaces the count.
     ValueError where a window does not fit or the divisor is 0.
+
+    Unlike PyTorch: `padding` may be "same"; TensorFlow, whose word it is, never counts it.
     """
     x, unbatch = batched("avg_pool2d", input, 4)
     check_dtypes("avg_pool2d", input=x)

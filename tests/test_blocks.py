@@ -281,7 +281,7 @@ class ShuffleUnitCase:
             y = y.reshape(len(y), G, B // G, *y.shape[2:]).transpose(1, 2).reshape(y.shape)
             y = rest(y)
             mean = tnn.functional.avg_pool2d(x, 3, 2, 1)
-            return torch.relu(x + y if s == 1 else torch.cat([mean, y], 1))
+            return torch.relu(x + y if s == 1 else torch.cat([y, mean], 1))
 
         rest = [*layers(B, B, 3, s, B, None), *layers(B, A, G=G, act=None)]
         return Hand(join, layers(C, B, G=F), rest)

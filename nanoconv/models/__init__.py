@@ -16,7 +16,18 @@ from . import digits
 from .mobilenet_v1 import mobilenet_v1
 from .mobilenet_v2 import mobilenet_v2
 from .mobilenet_v3 import mobilenet_v3_large, mobilenet_v3_small
+from .resnet import resnet18, resnet34, resnet50
+from .resnet_cifar import resnet20, resnet56
+from .shufflenet_v1 import shufflenet_v1
+from .shufflenet_v2 import (
+    shufflenet_v2_x0_5,
+    shufflenet_v2_x1_0,
+    shufflenet_v2_x1_5,
+    shufflenet_v2_x2_0,
+)
+from .squeezenet import squeezenet1_0, squeezenet1_1
 from .textbook import grouped_cnn, lightweight_cnn
+from .vgg import vgg11, vgg11_bn, vgg16, vgg16_bn
 
 __all__ = [
     "builder",
@@ -28,6 +39,22 @@ __all__ = [
     "mobilenet_v3_large",
     "mobilenet_v3_small",
     "names",
+    "resnet18",
+    "resnet20",
+    "resnet34",
+    "resnet50",
+    "resnet56",
+    "shufflenet_v1",
+    "shufflenet_v2_x0_5",
+    "shufflenet_v2_x1_0",
+    "shufflenet_v2_x1_5",
+    "shufflenet_v2_x2_0",
+    "squeezenet1_0",
+    "squeezenet1_1",
+    "vgg11",
+    "vgg11_bn",
+    "vgg16",
+    "vgg16_bn",
 ]
 
 

@@ -10,9 +10,7 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-from ...functional import channel_shuffle, relu
+from ...functional import channel_shuffle
 from ...ops.shaping import cat, chunk
 from ...tensor import Tensor
 from ..activations import ReLU
@@ -22,7 +20,7 @@ from ..module import Module
 from ..normalisation import BatchNorm2d
 from ..pooling import AvgPool2d
 from ..shaping import ChannelShuffle
-from .conv import ConvBNAct, Layer, check_stride
+from .conv import Layer, check_stride
 
 
 class ShuffleUnit(Module):
@@ -48,9 +46,10 @@ class ShuffleUnit(Module):
         parameters  C·B/F + 13·B + B·A/G + 2·A
         MACs        N·H·W·C·B/F + N·OH·OW·(9·B + B·A/G)
 
-    B = O/4 channels in the bottleneck, A those that it adds: O, or O − C with stride 2. F is
-    `first_groups`, G if None; the paper has 1 in the first unit of the net, which has few channels.
-    Zhang et al., ShuffleNet, arXiv 1707.01083, figure 2(b) and (c).
+    B = O/4 channels in the bottleneck, A those that it adds: O, or O − C with stride 2, where they
+    come first and the means after them. F is `first_groups`, G if None; the paper has 1 in the
+    first unit of the net, which has few channels. Zhang et al., ShuffleNet, arXiv 1707.01083,
+    figure 2(b) and (c).
     """
 
     def __init__(
@@ -71,20 +70,26 @@ class ShuffleUnit(Module):
         if oup % 4:
             raise ValueError(f"ShuffleUnit: oup={oup} must be divisible by 4")
         added, narrow = oup if stride == 1 else oup - inp, oup // 4
+        first = groups if first_groups is None else first_groups
         norm = BatchNorm2d if norm_layer is None else norm_layer
-        make = partial(ConvBNAct, norm_layer=norm)
-        self.branch = Sequential(
-            make(inp, narrow, 1, groups=groups if first_groups is None else first_groups),
-            ChannelShuffle(groups),
-            make(narrow, narrow, stride=stride, groups=narrow, activation_layer=None),
-            make(narrow, added, 1, groups=groups, activation_layer=None),
-        )
-        self.shortcut = Sequential(*([AvgPool2d(3, 2, 1)] if stride == 2 else []))
+        self.compress_conv1 = Conv2d(inp, narrow, 1, groups=first, bias=False)
+        self.compress_bn1 = norm(narrow)
+        self.c_shuffle = ChannelShuffle(groups)
+        self.dw_conv2 = Conv2d(narrow, narrow, 3, stride, padding=1, groups=narrow, bias=False)
+        self.dw_bn2 = norm(narrow)
+        self.expand_conv3 = Conv2d(narrow, added, 1, groups=groups, bias=False)
+        self.expand_bn3 = norm(added)
+        self.activ = ReLU(inplace=True)
+        self.avgpool = AvgPool2d(3, 2, 1) if stride == 2 else None
         self.stride, self.out_channels = stride, oup
 
     def forward(self, input: Tensor) -> Tensor:
-        x, y = self.shortcut(input), self.branch(input)
-        return relu(x + y if self.stride == 1 else cat([x, y], dim=1))
+        y = self.activ(self.compress_bn1(self.compress_conv1(input)))
+        y = self.dw_bn2(self.dw_conv2(self.c_shuffle(y)))
+        y = self.expand_bn3(self.expand_conv3(y))
+        if self.avgpool is None:
+            return self.activ(y + input)
+        return self.activ(cat([y, self.avgpool(input)], dim=1))
 
 
 class ShuffleUnitV2(Module):

@@ -106,7 +106,7 @@ def report(
 ) -> dict[str, Any]:
     """The answer for one photograph, as it is printed in JSON."""
     if isinstance(found, Exception):
-        return {"photograph": shown(path), "error": reason(found)}
+        return {"photograph": shown(path), "error": why_not(found)}
     best = np.argsort(-found, kind="stable")[:top]
     classes = [
         {
@@ -169,6 +169,11 @@ def bar(photographs: int, streaming: bool) -> Iterator[Progress]:
 
 def complain(path: Path, problem: str) -> None:
     print(f"nanoconv: {shown(path)}: {problem}", file=sys.stderr)
+
+
+def why_not(problem: Exception) -> str:
+    """Why a photograph could not be read, in one line that does not name it."""
+    return getattr(problem, "strerror", None) or reason(problem)
 
 
 def shown(path: Path) -> str:

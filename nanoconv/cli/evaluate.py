@@ -14,7 +14,7 @@ from .. import config
 from ..classify import BATCH, WEIGHTS_NAME, Classifier, load_classifier
 from ..evaluate import Evaluation, Example, Run, evaluate, find_examples
 from ..models.weights import SUFFIXES
-from .classify import Batch, Model, Normalization, SamePadding, bar, complain, shown
+from .classify import Batch, Model, Normalization, SamePadding, bar, complain, shown, why_not
 from .console import AsJson, Interrupt, Threads, print_table, reason
 
 HEADING = ["weights", "network", "top-1", "top-5", "precision", "recall", "F1", "photographs/s"]
@@ -62,7 +62,7 @@ def run_evaluate(
             if Interrupt.asked:
                 raise KeyboardInterrupt
             if problem is not None:
-                complain(path, reason(problem))
+                complain(path, why_not(problem))
             bars.advance(bars.task_ids[0])
 
         run = evaluate(classifiers, examples, batch, on_photograph)
@@ -156,7 +156,7 @@ def report(folder: Path, run: Run, classes: bool) -> dict[str, Any]:
                 **({"classes": class_report(found)} if classes else {}),
             }
         )
-    skipped = [{"photograph": shown(path), "error": reason(e)} for path, e in run.skipped]
+    skipped = [{"photograph": shown(path), "error": why_not(e)} for path, e in run.skipped]
     return {
         "folder": shown(folder),
         "photographs": len(run.evaluations[0]),

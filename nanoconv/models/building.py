@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import math
+import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..io.checkpoints import load
-from ..nn import AvgPool2d, Conv2d, Linear, MaxPool2d, Module, init
+from ..nn import AvgPool2d, BatchNorm2d, Conv2d, Linear, MaxPool2d, Module, init
 from ..nn.arguments import count
 from ..ops.dropout import check_probability
 from ..tensor import Array
@@ -70,7 +73,9 @@ def check_arguments(
             count(name, argument, value)
         elif argument == "dropout":
             check_probability(f"{name}: dropout", value)
-        elif argument == "width_mult" and not (isinstance(value, (int, float)) and value > 0):
+        elif argument == "width_mult" and not (
+            isinstance(value, (int, float)) and 0 < value < math.inf
+        ):
             raise ValueError(f"{name}: width_mult={value!r}, expected a number above 0")
 
 
@@ -78,15 +83,17 @@ def found(name: str, weights: str | Path | None) -> tuple[Weights | None, Path |
     """What is known of these weights, and the file that they are in."""
     if weights is None:
         return None, None
+    if not isinstance(weights, (str, os.PathLike)):
+        raise TypeError(f"{name}: weights={weights!r}, expected None, a name or a path")
     path = Path(weights)
-    if isinstance(weights, Path) or path.suffix in SUFFIXES:
+    if not isinstance(weights, str) or path.suffix in SUFFIXES:
         known = weights_of_file(path)
         return (known if known and known.builder == name else None), path
     known = weights_named(name, weights)
     if known.url is None:
         raise FileNotFoundError(
-            f"{name}: weights={weights!r} cannot be downloaded; give the path of the file, "
-            f"which ends in {known.file}{SUFFIXES[1]} or the like"
+            f"{name}: weights={weights!r} are not published where nanoconv could download them; "
+            f"give the path of a file, such as {known.file}.npz"
         )
     from ..io.download import fetch  # not needed for a file that is here
 
@@ -129,6 +136,12 @@ def use_same_padding(model: Module) -> None:
             module.padding = "same"
         if isinstance(module, AvgPool2d):
             module.count_include_pad = False
+
+
+# Batch norm as TensorFlow trains MobileNets V1 and V3. Its ε is a hundred times PyTorch's, and part
+# of the weights: a channel whose variance is no larger comes out as another one with another ε. Its
+# momentum counts from the other end: 0.99 of the old statistics stay.
+tensorflow_norm = partial(BatchNorm2d, eps=1e-3, momentum=0.01)
 
 
 def initialise(model: Module) -> None:

@@ -1,4 +1,27 @@
-"""MobileNetV3, large and small: what a search found, in V2's form."""
+"""MobileNetV3: V2's blocks, but a computer chose their sizes, and some look at the whole image.
+
+Every block of the two tables below has its own kernel size K, its own number of channels inside
+(exp) and outside (out), a gate for its channels or none (SE), the activation ReLU (RE) or Hardswish
+(HS), and a stride s:
+
+    Hardswish(x) = x · min(max(x + 3, 0), 6) / 6
+
+Before them comes a 3×3 convolution of 16 channels with stride 2, after them a 1×1 convolution of
+six times as many channels as there are, a mean over the pixels, and two matrices. Behind the mean
+the wide layers cost nothing for each pixel; that is what the paper calls the efficient last stage.
+
+    net      parameters   convolutions' MACs   matrices' MACs   top-1: paper, torchvision
+    large     5,483,032          214,080,960        2,508,800   75.2 %, 74.042 % and 75.274 %
+    small     2,542,856           54,896,576        1,613,824   67.4 %, 67.668 %
+
+(of ImageNet's photographs at 224²; "imagenet1k_v1" and "imagenet1k_v2"). Howard et al., Searching
+for MobileNetV3, arXiv 1905.02244, tables 1 and 2.
+
+>>> import nanoconv as nc
+>>> model = mobilenet_v3_small(width_mult=0.5, num_classes=10).eval()
+>>> model(nc.zeros(2, 3, 64, 64)).shape
+(2, 10)
+"""
 
 from __future__ import annotations
 
@@ -9,7 +32,6 @@ from typing import Any
 
 from ..nn import (
     AdaptiveAvgPool2d,
-    BatchNorm2d,
     ConvBNAct,
     Dropout,
     Hardswish,
@@ -20,7 +42,7 @@ from ..nn import (
 )
 from ..nn.blocks import make_divisible
 from ..tensor import Tensor
-from .building import build, initialise
+from .building import build, initialise, tensorflow_norm
 
 STEM = 16
 Row = tuple[int, int, int, bool, str, int]
@@ -60,11 +82,12 @@ TAIL = 3  # the blocks at the smallest resolution
 
 
 class MobileNetV3(Module):
-    """Photographs (N, 3, H, W) → scores (N, num_classes), of any H and W from 1 up.
+    """Photographs (N, 3, H, W) of any size → scores (N, num_classes).
 
-    All channels are multiplied by `width_mult` and rounded to a multiple of 8. For detection and
-    segmentation, whose classes are few, `reduced_tail` halves the last three blocks and what
-    follows them; `dilated` leaves out the stride of those blocks and dilates their kernels instead.
+    All channels are multiplied by `width_mult` and rounded to a multiple of 8. Two changes to the
+    last three blocks are for detection and segmentation: `reduced_tail` halves their channels and
+    those of the first matrix, `dilated` dilates their kernels in place of the last stride. The
+    paper's section 6.3 and 6.4.
     """
 
     def __init__(
@@ -75,12 +98,11 @@ class MobileNetV3(Module):
         width_mult: float = 1.0,
         reduced_tail: bool = False,
         dilated: bool = False,
-        norm_layer: Callable[..., Module] | None = None,
+        norm_layer: Callable[..., Module] = tensorflow_norm,
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        norm = partial(BatchNorm2d, eps=1e-3, momentum=0.01) if norm_layer is None else norm_layer
-        make = partial(ConvBNAct, norm_layer=norm, activation_layer=Hardswish)
+        make = partial(ConvBNAct, norm_layer=norm_layer, activation_layer=Hardswish)
 
         def channels(c: int, tail: bool = False) -> int:
             return make_divisible((c // 2 if tail and reduced_tail else c) * width_mult)
@@ -91,7 +113,7 @@ class MobileNetV3(Module):
             # The tail begins with k = 0; what its first block expands to is not halved yet.
             E, O = channels(expanded, tail=k > 0), channels(out, tail=k >= 0)
             dilation = 2 if dilated and k >= 0 else 1
-            layers.append(InvertedResidualV3(C, kernel, E, O, se, act, s, dilation, norm))
+            layers.append(InvertedResidualV3(C, kernel, E, O, se, act, s, dilation, norm_layer))
             C = O
         self.features = Sequential(*layers, make(C, 6 * C, 1))
         self.avgpool = AdaptiveAvgPool2d(1)
@@ -111,6 +133,10 @@ class MobileNetV3(Module):
 def mobilenet_v3_small(
     *, weights: str | Path | None = None, same_padding: bool | None = None, **arguments: Any
 ) -> MobileNetV3:
+    """The small net; `arguments` are those of `MobileNetV3` after the table and the last channels.
+
+    The others are those of `building.build`.
+    """
     network = partial(MobileNetV3, SMALL, 1024)
     return build(network, "mobilenet_v3_small", weights, same_padding, arguments)
 
@@ -118,5 +144,6 @@ def mobilenet_v3_small(
 def mobilenet_v3_large(
     *, weights: str | Path | None = None, same_padding: bool | None = None, **arguments: Any
 ) -> MobileNetV3:
+    """The large net; its arguments are those of `mobilenet_v3_small`."""
     network = partial(MobileNetV3, LARGE, 1280)
     return build(network, "mobilenet_v3_large", weights, same_padding, arguments)

@@ -14,6 +14,8 @@ def explain(own: Mapping[str, Any], given: Mapping[str, Any]) -> str:
 
     Where nothing is known that looks like this, how many names are missing, unexpected or wrong.
     """
+    if not given:
+        return "it is empty"
     for name, value in given.items():
         if isinstance(value, Mapping):
             return f"what it calls {name!r} is a dict; the state dict may be that one"
@@ -27,15 +29,15 @@ def explain(own: Mapping[str, Any], given: Mapping[str, Any]) -> str:
     if own.keys().isdisjoint(given):
         stranger = "none of its names is one of the network's"
         return prefix_too_many(own, given) or prefix_too_few(own, given) or stranger
-    said = "" if missing or unexpected else other_classes(own, wrong)
-    return (
-        said
-        or other_width(own, wrong)
-        or (
-            f"{len(missing)} names are missing, {len(unexpected)} unexpected, and {len(wrong)} arrays "
-            "have another shape"
-        )
+    counts = (
+        f"{len(missing)} names are missing, {len(unexpected)} are unexpected, {len(wrong)} arrays "
+        "have another shape"
     )
+    if missing or unexpected:
+        return other_width(own, wrong) or counts
+    if not wrong:
+        return "its names and shapes do, but not the types of its numbers"
+    return other_classes(own, wrong) or other_width(own, wrong) or counts
 
 
 def prefix_too_many(own: Mapping[str, Any], given: Mapping[str, Any]) -> str:
@@ -78,9 +80,10 @@ def other_classes(own: Mapping[str, Any], wrong: Mapping[str, Any]) -> str:
 def other_width(own: Mapping[str, Any], wrong: Mapping[str, Any]) -> str:
     """Most arrays differ, in the number of channels but not in the size of the kernels."""
     alike = all(len(a) == len(b) > 0 and a[2:] == b[2:] for a, b in wrong.values())
-    if not alike or 2 * len(wrong) < sum(array.ndim > 0 for array in own.values()):
+    ratios = [b[0] / a[0] for a, b in wrong.values() if a[0] != b[0]] if alike else []
+    if not ratios or 2 * len(ratios) < sum(array.ndim > 0 for array in own.values()):
         return ""
-    ratio = statistics.median(b[0] / a[0] for a, b in wrong.values())
+    ratio = statistics.median(ratios)
     return (
         f"its layers have about {ratio:.3g} times as many channels as the network's: they are of "
         "another width (often called width_mult)"

@@ -1,32 +1,33 @@
-"""ResNet: layers that learn what to add to their input, so that a net can have very many.
+"""ResNet: layers that learn what to add to their input, so that a net can have very many of them.
 
-He et al., Deep Residual Learning, arXiv 1512.03385, table 1. The units are `nn.blocks.BasicBlock`
-and, for fifty layers and more, `nn.blocks.Bottleneck`, whose output has four times as many channels
-as the table says. Where the shape changes, a 1×1 convolution and a batch norm fit the shortcut to
-it (option B of the paper).
+The blocks are `nn.blocks.BasicBlock` and, for fifty layers and more, `nn.blocks.Bottleneck`, whose
+outputs have four times as many channels as this table says:
 
-    layer      pixels   channels       resnet18        resnet34        resnet50
-    conv1     112×112         64       7×7, stride 2 in all
-    max pool   56×56          64       3×3, stride 2 in all
-    layer1     56×56          64       2 basic         3 basic         3 bottlenecks
-    layer2     28×28         128       2 basic         4 basic         4 bottlenecks
-    layer3     14×14         256       2 basic         6 basic         6 bottlenecks
-    layer4      7×7          512       2 basic         3 basic         3 bottlenecks
-    mean        1×1
-    linear      1×1      classes
+    input       layer             channels   resnet18   resnet34   resnet50
+      3 × 224²  7×7, stride 2     64
+     64 × 112²  3×3 maximum, s 2  64
+         56²    layer1            64         2 basic    3 basic    3 bottlenecks
+         56²    layer2, stride 2  128        2 basic    4 basic    4 bottlenecks
+         28²    layer3, stride 2  256        2 basic    6 basic    6 bottlenecks
+         14²    layer4, stride 2  512        2 basic    3 basic    3 bottlenecks
+          7²    mean over the pixels, matrix
 
-               parameters      conv MACs  linear MACs   top-1 on ImageNet, torchvision's weights
-    resnet18   11,689,512  1,813,561,344      512,000   69.758
-    resnet34   21,797,672  3,663,249,408      512,000   73.314
-    resnet50   25,557,032  4,087,136,256    2,048,000   76.130; 80.858 of the second training
+    net       parameters   convolutions' MACs   matrix's MACs   top-1
+    resnet18  11,689,512        1,813,561,344         512,000   69.758 %
+    resnet34  21,797,672        3,663,249,408         512,000   73.314 %
+    resnet50  25,557,032        4,087,136,256       2,048,000   76.130 %, 80.858 %
 
-The stride of a bottleneck is that of its 3×3 convolution; the paper's is that of the first 1×1 one,
-which costs a little less and is a little worse.
+(of ImageNet's photographs at 224², with torchvision's weights, "imagenet1k_v1" and
+"imagenet1k_v2"). Where a block changes the shape, a 1×1 convolution and a batch norm fit its
+shortcut to that: the paper's option B. The stride of a bottleneck is that of its 3×3 convolution,
+as in torchvision; the paper's is that of the first 1×1 one, which ignores three pixels of four.
+
+He et al., Deep Residual Learning for Image Recognition, arXiv 1512.03385, table 1.
 
 >>> import nanoconv as nc
->>> model = resnet18(num_classes=10)
->>> model(nc.zeros(1, 3, 64, 64)).shape
-(1, 10)
+>>> model = resnet18(num_classes=10).eval()
+>>> model(nc.zeros(2, 3, 64, 64)).shape
+(2, 10)
 """
 
 from __future__ import annotations
@@ -59,13 +60,13 @@ BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4,
 
 
 class ResNet(Module):
-    """(N, 3, H, W) → (N, num_classes) scores.
+    """Photographs (N, 3, H, W) of any size → scores (N, num_classes).
 
     `block` is BasicBlock or Bottleneck, `layers` how many of them layer1 to layer4 have. With
     `zero_init_residual` every block begins as the identity. `groups` and `width_per_group` are
     those of bottlenecks: ResNeXt's and Wide ResNet's. `replace_stride_with_dilation` says of layer2
-    to layer4 whether they keep the image's size, and see as far by a dilation. Initial values: He
-    et al.'s normal ones by fan-out in the convolutions.
+    to layer4 whether they keep the image's size, and see as far by a dilation. The convolutions
+    begin as arXiv 1502.01852 has it, normal by fan-out.
     """
 
     def __init__(
@@ -121,7 +122,7 @@ class ResNet(Module):
 def resnet18(
     *, weights: str | Path | None = None, same_padding: bool | None = None, **arguments: Any
 ) -> ResNet:
-    """Eighteen layers; `arguments` are those of `ResNet` from the third on, the rest `build`'s."""
+    """`arguments` are those of `ResNet` from the third on, the rest is `building.build`'s."""
     network = partial(ResNet, BasicBlock, BLOCKS["resnet18"])
     return build(network, "resnet18", weights, same_padding, arguments)
 
@@ -129,7 +130,7 @@ def resnet18(
 def resnet34(
     *, weights: str | Path | None = None, same_padding: bool | None = None, **arguments: Any
 ) -> ResNet:
-    """Thirty-four layers; arguments as for `resnet18`."""
+    """Arguments as for `resnet18`."""
     network = partial(ResNet, BasicBlock, BLOCKS["resnet34"])
     return build(network, "resnet34", weights, same_padding, arguments)
 
@@ -137,6 +138,6 @@ def resnet34(
 def resnet50(
     *, weights: str | Path | None = None, same_padding: bool | None = None, **arguments: Any
 ) -> ResNet:
-    """Fifty layers; arguments as for `resnet18`."""
+    """Arguments as for `resnet18`."""
     network = partial(ResNet, Bottleneck, BLOCKS["resnet50"])
     return build(network, "resnet50", weights, same_padding, arguments)

@@ -1,25 +1,27 @@
 """The thin ResNets for images of 32×32 pixels: as deep as one likes, with few parameters.
 
-He et al., Deep Residual Learning, arXiv 1512.03385, section 4.2. Three stages of n basic blocks
-(`nn.blocks.BasicBlock`), 6·n + 2 layers with weights in all. Shortcuts have no parameters: where
-the shape changes they take every second pixel, and zeros for the channels that are new (option A).
+Three stages of n basic blocks (`nn.blocks.BasicBlock`) are 6·n + 2 layers. The shortcuts have no
+parameters: where the shape changes they take every second pixel, and zeros for the channels that
+are new, which is the paper's option A.
 
-    layer       pixels   channels    resnet20      resnet56
-    conv1       32×32       16       3×3           3×3
-    layer1      32×32       16       3 blocks      9 blocks
-    layer2      16×16       32       3 blocks      9 blocks
-    layer3       8×8        64       3 blocks      9 blocks
-    mean         1×1        64
-    linear       1×1     classes
+                                                resnet20, n = 3             resnet56, n = 9
+    input      layer              channels   parameters         MACs   parameters          MACs
+     3 × 32²   3×3                      16          464      442,368          464       442,368
+    16 × 32²   layer1                   16       14,016   14,155,776       42,048    42,467,328
+    16 × 32²   layer2, stride 2         32       51,072   12,976,128      162,432    41,287,680
+    32 × 16²   layer3, stride 2         64      203,520   12,976,128      647,424    41,287,680
+    64 × 8²    mean, matrix                         650          640          650           640
+                                                269,722   40,551,040      853,018   125,485,696
 
-                parameters    conv MACs  linear MACs   top-1 on CIFAR-10
-    resnet20       269,722   40,550,400          640   91.25 in the paper, 91.7 published weights
-    resnet56       853,018  125,485,056          640   93.03 in the paper, 93.4 published weights
+    top-1 of CIFAR-10 in the paper                           91.25 %                    93.03 %
+    with the published weights                                91.7 %                     93.4 %
+
+He et al., Deep Residual Learning for Image Recognition, arXiv 1512.03385, section 4.2.
 
 >>> import nanoconv as nc
->>> model = resnet20()
->>> model(nc.zeros(1, 3, 32, 32)).shape
-(1, 10)
+>>> model = resnet20().eval()
+>>> model(nc.zeros(2, 3, 32, 32)).shape
+(2, 10)
 """
 
 from __future__ import annotations
@@ -38,9 +40,9 @@ CHANNELS = (16, 32, 64)  # of layer1, layer2 and layer3
 
 
 class ResNetCifar(Module):
-    """(N, 3, H, W) → (N, num_classes) scores; `blocks` is n, the blocks of each of three stages.
+    """Images (N, 3, H, W) of any size → scores (N, num_classes); `blocks` is n.
 
-    Initial values: He et al.'s normal ones by fan-in, in the convolutions and the linear layer.
+    All weights begin as arXiv 1502.01852 has it, normal by fan-in.
     """
 
     def __init__(self, blocks: int, num_classes: int = 10) -> None:
@@ -86,12 +88,12 @@ class EverySecondPixel(Module):
 def resnet20(
     *, weights: str | Path | None = None, same_padding: bool | None = None, **arguments: Any
 ) -> ResNetCifar:
-    """Twenty layers; `arguments` may have `num_classes`, the rest are those of `build`."""
+    """`arguments` may have `num_classes`, the rest is `building.build`'s."""
     return build(partial(ResNetCifar, 3), "resnet20", weights, same_padding, arguments)
 
 
 def resnet56(
     *, weights: str | Path | None = None, same_padding: bool | None = None, **arguments: Any
 ) -> ResNetCifar:
-    """Fifty-six layers; arguments as for `resnet20`."""
+    """Arguments as for `resnet20`."""
     return build(partial(ResNetCifar, 9), "resnet56", weights, same_padding, arguments)

@@ -1,30 +1,36 @@
-"""ShuffleNet V2: the ShuffleNet that was designed with a stop-watch.
+"""ShuffleNet V2: half of the channels wait while the others are computed; then all are shuffled.
 
-Ma et al., ShuffleNet V2, arXiv 1807.11164, table 5. Multiply-adds are not time: also memory traffic
-costs, which for a 1×1 convolution is least with as many channels out as in, and which groups,
-branches and elementwise additions make more. So a unit (`nn.blocks.ShuffleUnitV2`) lets half of its
-channels pass, computes the other half with equally wide convolutions, and shuffles the two.
+Multiply-adds are not time. Memory costs time too, and a 1×1 convolution needs the least of it when
+as many channels go out as come in; groups, branches and additions need more. So there are no groups
+in this unit (`nn.blocks.ShuffleUnitV2`), its convolutions are as wide as their inputs, and what is
+not computed is passed on instead of added. At width 1×:
 
-    layer        pixels    units    channels: 0.5×     1×     1.5×     2×
-    conv1       112×112    3×3, stride 2       24      24      24      24
-    max pool     56×56     3×3, stride 2       24      24      24      24
-    stage2       28×28     1 with stride 2, 3  48     116     176     244
-    stage3       14×14     1 with stride 2, 7  96     232     352     488
-    stage4        7×7      1 with stride 2, 3 192     464     704     976
-    conv5         7×7      1×1               1024    1024    1024    2048
-    mean          1×1
-    linear        1×1      classes
+    input        layer                     c   n   s   parameters          MACs
+      3 × 224²   3×3                      24   1   2          696     8,128,512
+     24 × 112²   3×3 maximum              24   1   2
+     24 × 56²    stage2: shuffle units   116   4   2       30,192    25,724,608
+    116 × 28²    stage3: shuffle units   232   8   2      244,180    54,589,136
+    232 × 14²    stage4: shuffle units   464   4   2      501,352    32,160,072
+    464 × 7²     1×1                    1024   1   1      477,184    23,281,664
+   1024 × 7²     mean over the pixels
+   1024          matrix                                 1,025,000     1,024,000
+                                                        2,278,604   144,907,992
 
-                        parameters    conv MACs  linear MACs  top-1 on ImageNet, torchvision's
-    shufflenet_v2_x0_5   1,366,792   39,452,448    1,024,000  60.552
-    shufflenet_v2_x1_0   2,278,604  143,883,992    1,024,000  69.362
-    shufflenet_v2_x1_5   3,503,624  294,735,392    1,024,000  72.996
-    shufflenet_v2_x2_0   7,393,996  581,205,464    2,048,000  76.230
+Each line is n layers of c channels, the first with stride s. The widths differ in c:
+
+    net                  stages          last   parameters   conv MACs + matrix       top-1
+    shufflenet_v2_x0_5    48,  96, 192   1024    1,366,792    39,452,448 + 1,024,000   60.552 %
+    shufflenet_v2_x1_0   116, 232, 464   1024    2,278,604   143,883,992 + 1,024,000   69.362 %
+    shufflenet_v2_x1_5   176, 352, 704   1024    3,503,624   294,735,392 + 1,024,000   72.996 %
+    shufflenet_v2_x2_0   244, 488, 976   2048    7,393,996   581,205,464 + 2,048,000   76.230 %
+
+(of ImageNet's photographs at 224², with torchvision's weights). Ma et al., ShuffleNet V2: Practical
+Guidelines for Efficient CNN Architecture Design, arXiv 1807.11164, table 5.
 
 >>> import nanoconv as nc
->>> model = shufflenet_v2_x0_5(num_classes=10)
->>> model(nc.zeros(1, 3, 64, 64)).shape
-(1, 10)
+>>> model = shufflenet_v2_x0_5(num_classes=10).eval()
+>>> model(nc.zeros(2, 3, 64, 64)).shape
+(2, 10)
 """
 
 from __future__ import annotations
@@ -41,7 +47,7 @@ from ..tensor import Tensor
 from .building import build
 
 UNITS = (4, 8, 4)  # in stage2, stage3 and stage4
-CHANNELS = {  # of conv1, the three stages, and conv5
+CHANNELS = {  # of the first convolution, the three stages, and the last convolution
     "x0_5": (24, 48, 96, 192, 1024),
     "x1_0": (24, 116, 232, 464, 1024),
     "x1_5": (24, 176, 352, 704, 1024),
@@ -50,10 +56,10 @@ CHANNELS = {  # of conv1, the three stages, and conv5
 
 
 class ShuffleNetV2(Module):
-    """(N, 3, H, W) → (N, num_classes) scores.
+    """Photographs (N, 3, H, W) of any size → scores (N, num_classes).
 
-    `stages_repeats` are the units of the three stages, `stages_out_channels` the channels of conv1,
-    the stages, and conv5. Initial values are those of the layers.
+    `stages_repeats` are the units of the three stages, `stages_out_channels` the channels of the
+    first convolution, the stages, and the last convolution.
     """
 
     def __init__(
@@ -84,7 +90,7 @@ class ShuffleNetV2(Module):
 def shufflenet_v2_x0_5(
     *, weights: str | Path | None = None, same_padding: bool | None = None, **arguments: Any
 ) -> ShuffleNetV2:
-    """The column 0.5×; `arguments` may have `num_classes`, the rest are those of `build`."""
+    """Width 0.5×; `arguments` may have `num_classes`, the rest is `building.build`'s."""
     network = partial(ShuffleNetV2, UNITS, CHANNELS["x0_5"])
     return build(network, "shufflenet_v2_x0_5", weights, same_padding, arguments)
 
@@ -92,7 +98,7 @@ def shufflenet_v2_x0_5(
 def shufflenet_v2_x1_0(
     *, weights: str | Path | None = None, same_padding: bool | None = None, **arguments: Any
 ) -> ShuffleNetV2:
-    """The column 1×; arguments as for `shufflenet_v2_x0_5`."""
+    """Width 1×; arguments as for `shufflenet_v2_x0_5`."""
     network = partial(ShuffleNetV2, UNITS, CHANNELS["x1_0"])
     return build(network, "shufflenet_v2_x1_0", weights, same_padding, arguments)
 
@@ -100,7 +106,7 @@ def shufflenet_v2_x1_0(
 def shufflenet_v2_x1_5(
     *, weights: str | Path | None = None, same_padding: bool | None = None, **arguments: Any
 ) -> ShuffleNetV2:
-    """The column 1.5×; arguments as for `shufflenet_v2_x0_5`."""
+    """Width 1.5×; arguments as for `shufflenet_v2_x0_5`."""
     network = partial(ShuffleNetV2, UNITS, CHANNELS["x1_5"])
     return build(network, "shufflenet_v2_x1_5", weights, same_padding, arguments)
 
@@ -108,6 +114,6 @@ def shufflenet_v2_x1_5(
 def shufflenet_v2_x2_0(
     *, weights: str | Path | None = None, same_padding: bool | None = None, **arguments: Any
 ) -> ShuffleNetV2:
-    """The column 2×; arguments as for `shufflenet_v2_x0_5`."""
+    """Width 2×; arguments as for `shufflenet_v2_x0_5`."""
     network = partial(ShuffleNetV2, UNITS, CHANNELS["x2_0"])
     return build(network, "shufflenet_v2_x2_0", weights, same_padding, arguments)

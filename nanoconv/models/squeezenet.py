@@ -1,38 +1,40 @@
 """SqueezeNet: AlexNet's accuracy with a fiftieth of its parameters.
 
-Iandola et al., SqueezeNet, arXiv 1602.07360. Three quarters of the table's rows are one module,
-`nn.blocks.Fire`: a 1×1 convolution squeezes the image to few channels, so that the 3×3 ones after
-it are cheap. There are no fully connected layers, and no batch norms; the classifier is a 1×1
-convolution to one image for each class, whose mean is the score.
+A 1×1 convolution squeezes the image to few channels, so that the 3×3 ones after it are cheap: that
+is `nn.blocks.Fire`, of which the net is built. "16 → 64 + 64" squeezes to 16 channels, and expands
+to 64 by 1×1 and 64 by 3×3. There is no batch norm, and no matrix either: conv10 makes an image for
+each class, whose mean is the score. Version 1.1, the authors' later one, pools earlier.
 
-    layer         SqueezeNet 1.0              pixels    SqueezeNet 1.1              pixels
-    conv1         7×7, 96, stride 2          109×109    3×3, 64, stride 2          111×111
-    max pool      3×3, stride 2               54×54     3×3, stride 2               55×55
-    fire2         16 → 64 + 64                          16 → 64 + 64
-    fire3         16 → 64 + 64                          16 → 64 + 64
-    max pool                                            3×3, stride 2               27×27
-    fire4         32 → 128 + 128                        32 → 128 + 128
-    max pool      3×3, stride 2               27×27
-    fire5         32 → 128 + 128                        32 → 128 + 128
-    max pool                                            3×3, stride 2               13×13
-    fire6         48 → 192 + 192                        48 → 192 + 192
-    fire7         48 → 192 + 192                        48 → 192 + 192
-    fire8         64 → 256 + 256                        64 → 256 + 256
-    max pool      3×3, stride 2               13×13
-    fire9         64 → 256 + 256                        64 → 256 + 256
-    conv10        1×1, classes                          1×1, classes
-    mean          over all pixels               1×1     over all pixels               1×1
+                              version 1.0                   version 1.1
+    layer                     output             MACs       output             MACs
+    conv1     7×7 / 3×3, s 2   96 × 109²  167,664,672        64 × 111²   21,290,688
+    maximum   3×3, s 2         96 × 54²                      64 × 55²
+    fire2     16 → 64 + 64    128 × 54²    34,338,816       128 × 55²    34,073,600
+    fire3     16 → 64 + 64    128 × 54²    35,831,808       128 × 55²    37,171,200
+    maximum   3×3, s 2                                      128 × 27²
+    fire4     32 → 128 + 128  256 × 54²   131,383,296       256 × 27²    32,845,824
+    maximum   3×3, s 2        256 × 27²
+    fire5     32 → 128 + 128  256 × 27²    35,831,808       256 × 27²    35,831,808
+    maximum   3×3, s 2                                      256 × 13²
+    fire6     48 → 192 + 192  384 × 27²    76,142,592       384 × 13²    17,651,712
+    fire7     48 → 192 + 192  384 × 27²    80,621,568       384 × 13²    18,690,048
+    fire8     64 → 256 + 256  512 × 27²   137,355,264       512 × 13²    31,842,304
+    maximum   3×3, s 2        512 × 13²
+    fire9     64 → 256 + 256  512 × 13²    33,226,752       512 × 13²    33,226,752
+    conv10    1×1            1000 × 13²    86,528,000      1000 × 13²    86,528,000
+    mean      over the pixels
+                                          818,924,576                   349,151,936
 
-                    parameters         MACs    top-1 on ImageNet, torchvision's weights
-    squeezenet1_0    1,248,424  818,924,576    58.092
-    squeezenet1_1    1,235,496  349,151,936    58.178
+    parameters                              1,248,424                     1,235,496
+    top-1 with torchvision's weights         58.092 %                      58.178 %
 
-Version 1.1, of the authors' later release, pools earlier, and has 2.3 times fewer multiply-adds.
+(of ImageNet's photographs at 224²). Iandola et al., SqueezeNet: AlexNet-level accuracy with 50×
+fewer parameters and < 0.5 MB model size, arXiv 1602.07360, table 1.
 
 >>> import nanoconv as nc
->>> model = squeezenet1_1(num_classes=10)
->>> model(nc.zeros(1, 3, 64, 64)).shape
-(1, 10)
+>>> model = squeezenet1_1(num_classes=10).eval()
+>>> model(nc.zeros(2, 3, 64, 64)).shape
+(2, 10)
 """
 
 from __future__ import annotations
@@ -57,19 +59,17 @@ from ..tensor import Tensor
 from .building import build
 
 STEM = {"1_0": (96, 7), "1_1": (64, 3)}  # the filters of conv1, and their size
-# To how many channels each Fire module squeezes; it expands to four times as many of either kind.
-# There is a max pooling before each list.
-FIRES = {
+FIRES = {  # to how many channels each squeezes, in lists that begin with a maximum
     "1_0": [[16, 16, 32], [32, 48, 48, 64], [64]],
     "1_1": [[16, 16], [32, 32], [48, 48, 64, 64]],
 }
 
 
 class SqueezeNet(Module):
-    """(N, 3, H, W) → (N, num_classes) scores; `version` is "1_0" or "1_1".
+    """Photographs (N, 3, H, W) → scores (N, num_classes), of 21×21 pixels and more.
 
-    `dropout` is the probability before conv10. Initial values: He et al.'s uniform ones, and
-    N(0, 0.01²) in conv10.
+    `version` is "1_0" or "1_1", `dropout` the probability before conv10. The weights begin as
+    arXiv 1502.01852 has them, uniform by fan-in, those of conv10 as N(0, 0.01²); biases are 0.
     """
 
     def __init__(self, version: str = "1_0", num_classes: int = 1000, dropout: float = 0.5) -> None:
@@ -81,8 +81,9 @@ class SqueezeNet(Module):
         for between_pools in FIRES[version]:
             layers.append(MaxPool2d(3, stride=2, ceil_mode=True))
             for S in between_pools:
-                layers.append(Fire(C, S, 4 * S, 4 * S))
-                C = 8 * S
+                E = 4 * S  # channels of either kind of expansion
+                layers.append(Fire(C, S, E, E))
+                C = 2 * E
         self.features = Sequential(*layers)
         conv10 = Conv2d(C, num_classes, 1)
         self.classifier = Sequential(
@@ -104,12 +105,12 @@ class SqueezeNet(Module):
 def squeezenet1_0(
     *, weights: str | Path | None = None, same_padding: bool | None = None, **arguments: Any
 ) -> SqueezeNet:
-    """The network of the paper; `arguments` are those of `SqueezeNet`, the rest of `build`."""
+    """Version 1.0; `arguments` are the others of `SqueezeNet`, the rest is `building.build`'s."""
     return build(partial(SqueezeNet, "1_0"), "squeezenet1_0", weights, same_padding, arguments)
 
 
 def squeezenet1_1(
     *, weights: str | Path | None = None, same_padding: bool | None = None, **arguments: Any
 ) -> SqueezeNet:
-    """The authors' cheaper one; `arguments` are those of `SqueezeNet`, the rest of `build`."""
+    """Version 1.1; `arguments` are the others of `SqueezeNet`, the rest is `building.build`'s."""
     return build(partial(SqueezeNet, "1_1"), "squeezenet1_1", weights, same_padding, arguments)

@@ -1,26 +1,28 @@
 """VGG: nothing but 3×3 convolutions, many of them.
 
-Simonyan & Zisserman, Very deep convolutional networks, arXiv 1409.1556, table 1. Two 3×3
-convolutions see as much as one of 5×5, three as much as one of 7×7, with fewer weights and more
-nonlinearities. Every image that is halved gets twice the channels, up to 512:
+Two 3×3 convolutions see as much as one of 5×5, three as much as one of 7×7, with fewer weights and
+more nonlinearities. Every image that is halved gets twice the channels, up to 512:
 
-    pixels       A (vgg11)       D (vgg16)
-    224×224      64              64, 64
-    112×112      128             128, 128
-     56×56       256, 256        256, 256, 256
-     28×28       512, 512        512, 512, 512
-     14×14       512, 512        512, 512, 512
-      7×7        linear 4096, linear 4096, linear classes
+    pixels   A: vgg11           D: vgg16
+    224²     64                 64, 64
+    112²     128                128, 128
+     56²     256, 256           256, 256, 256
+     28²     512, 512           512, 512, 512
+     14²     512, 512           512, 512, 512
+      7²     matrices to 4096, to 4096 and to the classes
 
-A number is a 3×3 convolution to so many channels, with a ReLU, and in the nets with "_bn" a batch
-norm between the two; a 2×2 max pooling ends each row. Nine tenths of the parameters are in the
-linear layers, nearly all of the work is in the convolutions:
+A number is a 3×3 convolution to so many channels and a ReLU, in the nets with "_bn" with a batch
+norm between the two; a 2×2 maximum halves the image at the end of each row. Nearly all of the work
+is in the convolutions, nearly all of the parameters are in the matrices:
 
-                parameters       conv MACs   linear MACs   top-1 on ImageNet, torchvision's weights
-    vgg11      132,863,336   7,485,456,384   123,633,664   69.020
-    vgg11_bn   132,868,840   7,485,456,384   123,633,664
-    vgg16      138,357,544  15,346,630,656   123,633,664   71.592
-    vgg16_bn   138,365,992  15,346,630,656   123,633,664   73.360
+    net        parameters   convolutions' MACs   matrices' MACs   top-1
+    vgg11     132,863,336        7,485,456,384      123,633,664   69.020 %
+    vgg11_bn  132,868,840        7,485,456,384      123,633,664
+    vgg16     138,357,544       15,346,630,656      123,633,664   71.592 %
+    vgg16_bn  138,365,992       15,346,630,656      123,633,664   73.360 %
+
+(of ImageNet's photographs at 224², with torchvision's weights). Simonyan & Zisserman, Very Deep
+Convolutional Networks for Large-Scale Image Recognition, arXiv 1409.1556, table 1.
 
 >>> import nanoconv as nc
 >>> convolutions("A")(nc.zeros(1, 3, 64, 64)).shape
@@ -55,7 +57,7 @@ CONFIGURATIONS = {
 
 
 def convolutions(configuration: str, batch_norm: bool = False) -> Sequential:
-    """A column of the table without the linear layers: (N, 3, H, W) → (N, 512, ⌊H/32⌋, ⌊W/32⌋)."""
+    """A column of the table but for the matrices: (N, 3, H, W) → (N, 512, ⌊H/32⌋, ⌊W/32⌋)."""
     if configuration not in CONFIGURATIONS:
         known = " or ".join(map(repr, CONFIGURATIONS))
         raise ValueError(f"VGG: configuration={configuration!r}, expected {known}")
@@ -73,12 +75,11 @@ def convolutions(configuration: str, batch_norm: bool = False) -> Sequential:
 
 
 class VGG(Module):
-    """(N, 3, H, W) → (N, num_classes) scores, for images of 32×32 pixels and more.
+    """Photographs (N, 3, H, W) → scores (N, num_classes), of 32×32 pixels and more.
 
-    `configuration` is a column of the table, "A" or "D". Images of other sizes than 224×224 are
-    pooled to the 7×7 cells that the linear layers expect. `dropout` is the probability after the
-    first two linear layers. Initial values with `init_weights`: He et al.'s normal ones by fan-out
-    in the convolutions, N(0, 0.01²) in the linear layers, biases 0; without, those of the layers.
+    `configuration` is a column of the table, "A" or "D". What is left of photographs of another
+    size than 224×224 is averaged or repeated in 7×7 cells. `dropout` is the probability after the
+    first two matrices. `init_weights` as in `building.initialise`; else the layers' own.
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class VGG(Module):
 def vgg11(
     *, weights: str | Path | None = None, same_padding: bool | None = None, **arguments: Any
 ) -> VGG:
-    """Column A; `arguments` are the last three of `VGG`, the rest those of `build`."""
+    """Column A; `arguments` are the last three of `VGG`, the rest is `building.build`'s."""
     network = partial(VGG, "A", False)
     return build(network, "vgg11", weights, same_padding, arguments)
 

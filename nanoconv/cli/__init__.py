@@ -4,6 +4,7 @@
     nanoconv predict MODEL IMAGE...   read digits in pictures with the model that the demo saved
     nanoconv classify PHOTO...        say what is in photographs
     nanoconv evaluate FOLDER          how many photographs of known classes networks get right
+    nanoconv inspect FILE             what is in a checkpoint, without loading or running any of it
     nanoconv config                   versions, threads, kernels; what is missing and why
 
 One command a file. Exit status: 0 done, 1 failed, 2 wrong arguments, 130 interrupted. Errors are
@@ -27,6 +28,7 @@ from .classify import run_classify
 from .console import reason, remember_interrupts
 from .demo import run_demo
 from .evaluate import run_evaluate
+from .inspect import inspect
 from .predict import predict
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
@@ -36,6 +38,7 @@ app.command("demo")(run_demo)
 app.command("predict")(predict)
 app.command("classify")(run_classify)
 app.command("evaluate")(run_evaluate)
+app.command("inspect")(inspect)
 
 
 @app.command("config")

@@ -28,7 +28,7 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
     for k, heading in enumerate(rows[0]):
         table.add_column(heading, justify="right" if k else "left", no_wrap=True)
     for row in rows[1:]:
-        table.add_row(*map(Text, row))  # a name may hold what looks like markup
+        table.add_row(*map(Text, row))  # never markup: names come from files
     console.print(table)
 
 

@@ -17,12 +17,12 @@ from nanoconv.classify import Classifier, answers, classify, load_classifier, re
 from nanoconv.data import labels
 from nanoconv.data.labels import Labels
 from nanoconv.data.preprocessing import HALF, IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from nanoconv.models.weights import weights_of_file
 
 Image = pytest.importorskip("PIL.Image", reason="needs the extra [cli]")
 pytest.importorskip("typer", reason="needs the extra [cli]")
 pytest.importorskip("rich", reason="needs the extra [cli]")
 
-DATA = os.environ.get("NANOCONV_DATA", "")
 COLOURS = {"red": (250, 20, 30), "green": (10, 240, 20), "blue": (20, 30, 230)}
 
 
@@ -32,6 +32,12 @@ def _one_thread():
     nc.set_num_threads(1)
     yield
     nc.set_num_threads(before)
+
+
+def real_data() -> Path:
+    if not (folder := os.environ.get("NANOCONV_DATA")):
+        pytest.skip("NANOCONV_DATA names no folder of real data")
+    return Path(folder)
 
 
 def colour_classifier() -> Classifier:
@@ -89,11 +95,10 @@ def test_lists_that_there_are() -> None:
 
 @pytest.mark.needs_data
 def test_names_are_those_of_the_sources() -> None:
-    imagenet = labels.load("imagenet")
-    assert list(imagenet) == json.loads(
-        Path(DATA, "labels/imagenet-simple-labels.json").read_text()
-    )
-    synset = Path(DATA, "labels/synset.txt").read_text(encoding="utf-8").splitlines()
+    imagenet, sources = labels.load("imagenet"), real_data() / "labels"
+    simple = (sources / "imagenet-simple-labels.json").read_text(encoding="utf-8")
+    assert list(imagenet) == json.loads(simple)
+    synset = (sources / "synset.txt").read_text(encoding="utf-8").splitlines()
     assert list(imagenet.ids) == [line.strip("'\"").split()[0] for line in synset]
 
 
@@ -110,6 +115,18 @@ def test_a_file_of_unknown_name_is_taken_as_the_network_wants_it(resnet) -> None
     x = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
     expected = nc.functional.softmax(mine(nc.from_numpy(found.preprocessing.normalise(x))), dim=1)
     np.testing.assert_allclose(found(x), expected.detach().numpy(), rtol=1e-5, atol=1e-7)
+
+
+def test_a_file_of_known_name_says_of_which_network_it_is(resnet, tmp_path) -> None:
+    path = tmp_path / "resnet20_cifar10.safetensors"
+    path.write_bytes(resnet.read_bytes())
+    found = load_classifier(weights=str(path))
+    assert (found.name, found.builder) == (path.name, "resnet20")
+    assert found.labels == labels.load("cifar10")
+    known = weights_of_file(Path("resnet56-4bfd9763.th"))
+    assert known is not None
+    assert (known.builder, known.labels) == ("resnet56", "cifar10")
+    assert known.preprocessing == Preprocessing(32, 32)
 
 
 def test_options_say_otherwise(resnet) -> None:
@@ -320,7 +337,8 @@ def test_an_interrupt_ends_it(resnet, tmp_path) -> None:
 
 @pytest.mark.needs_data
 def test_real_photographs() -> None:
-    classifier = load_classifier(weights=f"{DATA}/weights/mobilenet_v2_1.0_tfpad.npz")
+    data = real_data()
+    classifier = load_classifier(weights=str(data / "weights" / "mobilenet_v2_1.0_tfpad.npz"))
     expected = {
         "coral_parrot": ("macaw",),
         "coral_hot_dog": ("hot dog",),
@@ -328,6 +346,6 @@ def test_real_photographs() -> None:
         "renesas_coco_elephant": ("Asian elephant", "African bush elephant", "tusker"),
         "coral_cat_720p": ("tabby cat", "tiger cat", "Egyptian Mau"),
     }
-    paths = [Path(DATA, "images", f"{name}.jpg") for name in expected]
+    paths = [data / "images" / f"{name}.jpg" for name in expected]
     for (path, found), names in zip(classify(classifier, paths), expected.values(), strict=True):
         assert classifier.class_name(int(found.argmax())) in names, path

@@ -2,12 +2,11 @@
 
 import csv
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
-from test_classify import colour_classifier, photograph
+from test_classify import colour_classifier, photograph, real_data
 from test_cli import fails, run
 
 import nanoconv as nc
@@ -19,8 +18,6 @@ from nanoconv.evaluate import Example, evaluate, find_examples
 Image = pytest.importorskip("PIL.Image", reason="needs the extra [cli]")
 pytest.importorskip("typer", reason="needs the extra [cli]")
 pytest.importorskip("rich", reason="needs the extra [cli]")
-
-DATA = Path(os.environ.get("NANOCONV_DATA", ""))
 
 
 @pytest.fixture(autouse=True)
@@ -248,8 +245,8 @@ EIGHT = [
 @pytest.mark.timeout(900)
 def test_eight_networks_are_right_as_often_as_in_pytorch() -> None:
     """One command; PyTorch's count is of its own networks after torchvision's own transforms."""
-    sample = DATA / "imagenet_sample"
-    finished = run("evaluate", sample, "--weights", DATA / "weights", "--json", "--threads", 1)
+    weights, sample = real_data() / "weights", real_data() / "imagenet_sample"
+    finished = run("evaluate", sample, "--weights", weights, "--json", "--threads", 1)
     assert finished.returncode == 0, finished.stderr
     assert finished.stderr.count("left out") == 2  # CIFAR's ten classes, and 33 drinks
     report = json.loads(finished.stdout)
@@ -258,19 +255,19 @@ def test_eight_networks_are_right_as_often_as_in_pytorch() -> None:
     with (sample / "index.csv").open() as file:
         rows = list(csv.DictReader(file))
     truth = np.array([int(row["class_index"]) for row in rows])
-    theirs = pytorch_predictions([sample / row["filename"] for row in rows])
+    theirs = pytorch_predictions([sample / row["filename"] for row in rows], weights)
     for name in EIGHT:
         assert abs(100 * ours[name] - (theirs[name] == truth).sum()) <= 1, name
 
 
-def pytorch_predictions(paths: list[Path]) -> dict[str, np.ndarray]:
+def pytorch_predictions(paths: list[Path], weights: Path) -> dict[str, np.ndarray]:
     """The class that PyTorch's network of each name takes each photograph for."""
     from pytorch_zoo import network, normalise, pixels, torch
 
     x = pixels([Image.open(path).convert("RGB") for path in paths])
     found = {}
     for name in EIGHT:
-        net = network(name, DATA / "weights" / f"{name}.npz")
+        net = network(name, weights / f"{name}.npz")
         with torch.no_grad():
             scores = torch.cat([net(batch) for batch in normalise(name, x).split(10)])
         found[name] = scores.argmax(1).numpy()

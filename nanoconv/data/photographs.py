@@ -62,7 +62,8 @@ def decoded(file: BinaryIO) -> Any:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         pass
     except Exception as error:  # a damaged file can make Pillow raise almost anything
-        raise ValueError("not a photograph, or a damaged one") from error
+        known = ", ".join(FORMATS)
+        raise ValueError(f"not a photograph, or a damaged one (of {known})") from error
     raise ValueError(f"the photograph is too large: more than {PIXELS:,} pixels")
 
 

@@ -18,10 +18,8 @@ from .classify import Batch, Model, Normalization, SamePadding, bar, complain, s
 from .console import AsJson, Interrupt, Threads, print_table, reason
 
 HEADING = ["weights", "network", "top-1", "top-5", "precision", "recall", "F1", "photographs/s"]
-NOTE = (
-    "Precision, recall and F1 are means over the classes of the photographs; "
-    "photographs/s is the network alone."
-)
+NOTE = """Precision, recall and F1 are means over the classes that photographs show; photographs/s is of the
+network alone, without the reading."""
 
 
 def run_evaluate(
@@ -110,7 +108,7 @@ def show(run: Run, classes: bool) -> None:
         rows.append([*names, *(f"{figure:.1%}" for figure in figures), speed])
     print_table(rows)
     photographs = len(run.evaluations[0])
-    print(f"\n{photographs} photographs in {run.seconds:.1f} s. {NOTE}")
+    print(f"\n{photographs} photographs in {run.seconds:.1f} s.\n{NOTE}")
     if classes:
         for found in run.evaluations:
             print(f"\n{found.classifier.name}")

@@ -43,6 +43,7 @@ CASES = {
         V2,
         {n: a for n, a in STATE.items() if n != "classifier.1.bias"} | {"x": 1, "y": [2]},
     ),
+    r"none of its names is one of the network's(\n.*)*\n  1: unexpected": (SMALL, {0: 1, 1: 2}),
     "its names and shapes do, but not the types of its numbers": (SMALL, HALF),
     "0 names are missing, 0 are unexpected, 1 arrays have another shape": (
         SMALL,

@@ -1,6 +1,7 @@
 """The networks: their costs, torchvision's numbers and names, TensorFlow's padding, and weights."""
 
 import inspect
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -35,7 +36,9 @@ def one_thread():
 
 @each
 def test_parameters_and_macs(net):
-    found = nc.summary(models.builder(net.builder)(**net.arguments), (1, 3, net.size, net.size))
+    with nn.init.skipped():
+        model = models.builder(net.builder)(**net.arguments)
+    found = nc.summary(model, (1, 3, net.size, net.size))
     linear = sum(layer.macs for layer in found.layers if layer.kind == "Linear")
     assert (found.parameters, found.macs - linear, linear) == (
         net.parameters,
@@ -52,6 +55,18 @@ def test_the_files_name_the_same_figures(net):
     assert macs in text or (f"{net.conv_macs:,}" in text and f"{net.linear_macs:,}" in text)
 
 
+@pytest.mark.parametrize("builder", [models.mobilenet_v1, models.mobilenet_v2])
+def test_the_lines_of_their_tables_add_up(builder):
+    table = inspect.getmodule(builder).__doc__.split("\n\n")[1]
+    costs = [[int(n.replace(",", "")) for n in line.split()[-2:]] for line in lines_of_costs(table)]
+    assert len(costs) > 10
+    assert np.sum(costs[:-1], axis=0).tolist() == costs[-1]
+
+
+def lines_of_costs(table):
+    return [line for line in table.splitlines() if re.search(r"\d  +[\d,]+$", line)]
+
+
 # α and resolution: millions of parameters and of multiply-adds, arXiv 1704.04861, tables 6 and 7
 PAPER = {
     (1.0, 224): (4.2, 569),
@@ -66,7 +81,9 @@ PAPER = {
 
 @pytest.mark.parametrize(("width_mult", "size"), PAPER)
 def test_widths_and_resolutions_of_mobilenet_v1(width_mult, size):
-    found = nc.summary(models.mobilenet_v1(width_mult=width_mult), (1, 3, size, size))
+    with nn.init.skipped():
+        model = models.mobilenet_v1(width_mult=width_mult)
+    found = nc.summary(model, (1, 3, size, size))
     parameters, macs = PAPER[width_mult, size]
     assert round(found.parameters / 1e6, 1) == parameters
     assert abs(found.macs / 1e6 - macs) < 1
@@ -76,18 +93,22 @@ def test_widths_and_resolutions_of_mobilenet_v1(width_mult, size):
 # --------------------------------------------------------------------------- torchvision's numbers
 
 
-def ours_and_theirs(net, dtype=torch.float32, **arguments):
-    """Both with the same random weights and random statistics."""
-    arguments |= net.arguments
-    torch.manual_seed(0)
-    theirs = torchvision().models.get_model(net.builder, weights=None, **arguments)
-    for module in theirs.modules():
+def draw_statistics(model):
+    for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             with torch.no_grad():
                 module.weight.uniform_(0.5, 1.5)
                 module.bias.normal_(0, 0.3)
                 module.running_mean.normal_(0, 0.3)
                 module.running_var.uniform_(0.5, 2)
+
+
+def ours_and_theirs(net, dtype=torch.float32, **arguments):
+    """Both with the same random weights and random statistics."""
+    arguments |= net.arguments
+    torch.manual_seed(0)
+    theirs = torchvision().models.get_model(net.builder, weights=None, **arguments)
+    draw_statistics(theirs)
     theirs.to(dtype)
     ours = models.builder(net.builder)(**arguments)
     ours.to(np.float64 if dtype == torch.float64 else np.float32)
@@ -123,10 +144,9 @@ def assert_equal_gradients(ours, theirs, x):
     dy = np.random.default_rng(1).normal(size=y.shape).astype(x.dtype)
     y.backward(nc.tensor(dy))
     z.backward(torch.tensor(dy))
-    gradients = {name: p.grad.numpy() for name, p in theirs.named_parameters()}
-    largest = max(np.abs(gradient).max() for gradient in gradients.values())
-    for name, parameter in ours.named_parameters():
-        expected = gradients[name]
+    gradients = [parameter.grad.numpy() for parameter in theirs.parameters()]
+    largest = max(np.abs(gradient).max() for gradient in gradients)
+    for (name, parameter), expected in zip(ours.named_parameters(), gradients, strict=True):
         # What only shifts the input of a batch norm has no effect: its gradient is rounding errors.
         scale = max(np.abs(expected).max(), np.sqrt(np.finfo(x.dtype).eps) * largest)
         assert np.abs(parameter.grad.numpy() - expected).max() <= 1e-3 * scale, name
@@ -179,9 +199,16 @@ def test_arguments_are_torchvisions(builder, arguments):
     assert_equal_logits(ours, theirs, images(65, 65))
     dropouts = [m.p for m in ours.modules() if isinstance(m, nn.Dropout)]
     assert dropouts == [m.p for m in theirs.modules() if isinstance(m, torch.nn.Dropout)]
-    if builder == "mobilenet_v2":
-        ours = models.mobilenet_v2(norm_layer=lambda C: nn.GroupNorm(1, C), width_mult=0.1)
-        assert not any(isinstance(m, nn.BatchNorm2d) for m in ours.modules())
+
+
+@pytest.mark.parametrize("builder", [models.mobilenet_v2, models.mobilenet_v3_small])
+def test_other_norms(builder):
+    def found(norm_layer):
+        model = builder(norm_layer=norm_layer, width_mult=0.1)
+        return {type(m) for m in model.modules() if isinstance(m, (nn.BatchNorm2d, nn.GroupNorm))}
+
+    assert found(lambda C: nn.GroupNorm(1, C)) == {nn.GroupNorm}
+    assert found(None) == {nn.BatchNorm2d}
 
 
 def test_norms_have_the_epsilon_and_momentum_of_their_weights():
@@ -260,7 +287,39 @@ def test_same_padding_reaches_averages_and_leaves_what_has_no_window():
     assert net[1].padding == (1, 1)
 
 
-# --------------------------------------------------------------------------- the two textbook nets
+# --------------------------------------------------------------------------- nets written by hand
+
+
+def same_weights(ours, theirs):
+    """Random ones, for both; the layers have other names, but the same order."""
+    draw_statistics(theirs)
+    state = theirs.state_dict().values()
+    ours.load_state_dict(dict(zip(ours.state_dict(), state, strict=True)))
+
+
+def test_mobilenet_v1_by_hand():
+    t = torch.nn
+
+    def layers(C, O, K, s=1, G=1):
+        conv = t.Conv2d(C, O, K, s, K // 2, groups=G, bias=False)
+        return [conv, t.BatchNorm2d(O, eps=1e-3, momentum=0.01), t.ReLU6()]
+
+    channels = [8, 16, 32, 32, 64, 64, 128, 128, 128, 128, 128, 128, 256, 256]
+    halved = {2, 4, 6, 12}
+    body = layers(3, 8, 3, 2)
+    for k in range(1, 14):
+        C, O = channels[k - 1 : k + 1]
+        body += [*layers(C, C, 3, 2 if k in halved else 1, C), *layers(C, O, 1)]
+    head = [t.AdaptiveAvgPool2d(1), t.Flatten(), t.Dropout(0.001), t.Linear(256, 7)]
+    torch.manual_seed(0)
+    theirs = t.Sequential(*body, *head).double()
+    ours = models.mobilenet_v1(width_mult=0.25, num_classes=7).double()
+    same_weights(ours, theirs)
+    assert_equal_logits(ours, theirs, images(65, 98, np.float64))
+    assert_equal_gradients(ours, theirs, images(65, 65, np.float64))
+    keys = {name.rpartition(".")[0] for name in ours.state_dict()}
+    parts = {f"model.{i}.{k}" for i in range(1, 14) for k in (0, 1, 3, 4)}
+    assert keys == parts | {"model.0.0", "model.0.1", "fc"}
 
 
 def test_lightweight_cnn_by_hand():
@@ -296,8 +355,7 @@ def test_grouped_cnn_by_hand(channels, groups, num_classes):
     head = [t.AdaptiveAvgPool2d(1), t.Flatten(), t.Dropout(0.2), t.Linear(2 * C, num_classes)]
     theirs = t.Sequential(*stem, *body, *head)
     ours = models.grouped_cnn(channels, groups, num_classes)
-    values = (array.copy() for array in ours.state_dict().values())
-    names = theirs.state_dict()
-    theirs.load_state_dict(dict(zip(names, map(torch.tensor, values), strict=True)))
-    assert_equal_logits(ours, theirs, images(33, 41))
+    same_weights(ours.double(), theirs.double())
     assert ours.dropout.p == 0.2
+    assert_equal_logits(ours, theirs, images(33, 41, np.float64))
+    assert_equal_gradients(ours, theirs, images(33, 41, np.float64))

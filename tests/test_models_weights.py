@@ -48,6 +48,15 @@ def test_a_file_of_ones_own(tmp_path, suffix):
     assert model.features[0][0].padding == (1, 1)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_a_file_of_another_precision(tmp_path, dtype):
+    path = tmp_path / "mine.npz"
+    state = models.mobilenet_v2(width_mult=0.1, num_classes=7).state_dict()
+    given = {n: a.astype(dtype) if a.dtype.kind == "f" else a for n, a in state.items()}
+    np.savez(path, **given)
+    assert same(models.mobilenet_v2(weights=path, width_mult=0.1), given)
+
+
 def test_a_file_that_is_known_says_how_it_was_trained(tmp_path):
     path = tmp_path / "mobilenet_v1_0.25_tfpad_bn.safetensors"
     state = models.mobilenet_v1(width_mult=0.25).state_dict()

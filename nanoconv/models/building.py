@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from ..io.checkpoints import load
 from ..nn import AvgPool2d, BatchNorm2d, Conv2d, Linear, MaxPool2d, Module, init
 from ..nn.arguments import count
@@ -101,8 +103,8 @@ def found(name: str, weights: str | Path | None) -> tuple[Weights | None, Path |
 
 
 def loaded(network: Callable[..., M], name: str, file: Path, arguments: dict[str, Any]) -> M:
-    """The network with the file's weights, and as many classes as they are for."""
-    state = load(file)
+    """The network with the file's weights, in float32, and as many classes as they are for."""
+    state = {name: single(array) for name, array in load(file).items()}
     with init.skipped():
         model = network(**arguments)
         classes = number_of_classes(model, state)
@@ -114,6 +116,11 @@ def loaded(network: Callable[..., M], name: str, file: Path, arguments: dict[str
         why = str(error).splitlines()[0].removeprefix("load_state_dict: ")
         raise ValueError(f"{name}: {file}: {why}") from error
     return model
+
+
+def single(array: Array) -> Array:
+    """Files hold half precision to be small, and double by mistake."""
+    return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array
 
 
 def number_of_classes(model: Module, state: Mapping[str, Array] | None = None) -> int | None:

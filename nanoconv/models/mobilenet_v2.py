@@ -29,6 +29,7 @@ Sandler et al., MobileNetV2: Inverted Residuals and Linear Bottlenecks, arXiv 18
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +75,8 @@ class MobileNetV2(Module):
         width_mult: float = 1.0,
         inverted_residual_setting: Sequence[Sequence[int]] | None = None,
         round_nearest: int = 8,
-        block: Callable[..., Module] = InvertedResidual,
-        norm_layer: Callable[..., Module] = BatchNorm2d,
+        block: Callable[..., Module] | None = None,
+        norm_layer: Callable[..., Module] | None = None,
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
@@ -86,18 +87,19 @@ class MobileNetV2(Module):
                 f"MobileNetV2: inverted_residual_setting={inverted_residual_setting!r}, expected "
                 "rows (t, c, n, s)"
             )
+        block = InvertedResidual if block is None else block
+        norm = BatchNorm2d if norm_layer is None else norm_layer
+        make = partial(ConvBNAct, norm_layer=norm, activation_layer=ReLU6)
         C = make_divisible(STEM * width_mult, round_nearest)
         self.last_channel = make_divisible(LAST * max(1.0, width_mult), round_nearest)
-        stem = ConvBNAct(3, C, stride=2, norm_layer=norm_layer, activation_layer=ReLU6)
-        layers: list[Module] = [stem]
+        layers: list[Module] = [make(3, C, stride=2)]
         for t, c, n, s in table:
             O = make_divisible(c * width_mult, round_nearest)
             for k in range(n):
                 stride = s if k == 0 else 1
-                layers.append(block(C, O, stride, expand_ratio=t, norm_layer=norm_layer))
+                layers.append(block(C, O, stride, expand_ratio=t, norm_layer=norm))
                 C = O
-        last = ConvBNAct(C, self.last_channel, 1, norm_layer=norm_layer, activation_layer=ReLU6)
-        self.features = Sequential(*layers, last)
+        self.features = Sequential(*layers, make(C, self.last_channel, 1))
         self.classifier = Sequential(Dropout(dropout), Linear(self.last_channel, num_classes))
         initialise(self)
 

@@ -86,8 +86,8 @@ class MobileNetV3(Module):
 
     All channels are multiplied by `width_mult` and rounded to a multiple of 8. Two changes to the
     last three blocks are for detection and segmentation: `reduced_tail` halves their channels and
-    those of the first matrix, `dilated` dilates their kernels in place of the last stride. The
-    paper's section 6.3 and 6.4.
+    those of the first matrix, `dilated` dilates their kernels in place of the last stride
+    (sections 6.3 and 6.4).
     """
 
     def __init__(
@@ -98,11 +98,12 @@ class MobileNetV3(Module):
         width_mult: float = 1.0,
         reduced_tail: bool = False,
         dilated: bool = False,
-        norm_layer: Callable[..., Module] = tensorflow_norm,
+        norm_layer: Callable[..., Module] | None = None,
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        make = partial(ConvBNAct, norm_layer=norm_layer, activation_layer=Hardswish)
+        norm = tensorflow_norm if norm_layer is None else norm_layer
+        make = partial(ConvBNAct, norm_layer=norm, activation_layer=Hardswish)
 
         def channels(c: int, tail: bool = False) -> int:
             return make_divisible((c // 2 if tail and reduced_tail else c) * width_mult)
@@ -113,7 +114,7 @@ class MobileNetV3(Module):
             # The tail begins with k = 0; what its first block expands to is not halved yet.
             E, O = channels(expanded, tail=k > 0), channels(out, tail=k >= 0)
             dilation = 2 if dilated and k >= 0 else 1
-            layers.append(InvertedResidualV3(C, kernel, E, O, se, act, s, dilation, norm_layer))
+            layers.append(InvertedResidualV3(C, kernel, E, O, se, act, s, dilation, norm))
             C = O
         self.features = Sequential(*layers, make(C, 6 * C, 1))
         self.avgpool = AdaptiveAvgPool2d(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -57,9 +57,9 @@ def prefix_too_few(own: Mapping[str, Any], given: Mapping[str, Any]) -> str:
     return ""
 
 
-def common_prefix(longer: Mapping[str, Any], shorter: Mapping[str, Any]) -> str:
+def common_prefix(longer: Iterable[str], shorter: Mapping[str, Any]) -> str:
     """What most of the longer names must lose to be one of the shorter; "" if nothing helps."""
-    first = next(iter(longer), "")
+    longer, first = [str(name) for name in longer], str(next(iter(longer), ""))
     for prefix in (first[:k] for k, letter in enumerate(first, 1) if letter == "."):
         if 2 * sum(name.removeprefix(prefix) in shorter for name in longer) > len(longer):
             return prefix

@@ -18,6 +18,10 @@ WEIGHTS = [
     ("mobilenet_v2_1.0_tfpad", "mobilenet_v2"),
     ("mobilenet_v2_1.0_torchpad", "mobilenet_v2"),
     ("mobilenet_v3_small_1.0_tfpad", "mobilenet_v3_small"),
+    ("shufflenet_v1_g8_1.0", "shufflenet_v1"),
+    ("shufflenet_v2_x0.5_33cls", "shufflenet_v2_x0_5"),
+    ("squeezenet1_0_pruned", "squeezenet1_0"),
+    ("squeezenet1_1", "squeezenet1_1"),
 ]
 
 
@@ -55,3 +59,22 @@ def test_the_padding_of_the_weights_matters(data):
         logits(models.mobilenet_v2(weights=path, same_padding=p), pixels) for p in (False, True)
     ]
     assert np.abs(found[0] - found[1]).max() > 0.1
+
+
+BIRD, CAT = 2, 3  # of CIFAR-10's classes
+
+
+def test_resnet20_tells_cats_from_birds(data):
+    """Five of the ten crops show what CIFAR-10 has; 7×7 of their pixels are averaged to one."""
+    model = models.resnet20(weights=data / "weights" / "resnet20_cifar10.npz")
+    crops = np.load(data / "golden" / "inputs_u8_nhwc_224.npz")
+    pixels = crops["images"].reshape(10, 32, 7, 32, 7, 3).mean((2, 4))
+    found = dict(zip(crops["files"], logits(model, pixels).argmax(1), strict=True))
+    expected = {
+        "coral_cat_720p.jpg": CAT,
+        "coral_owl.jpg": BIRD,
+        "coral_parrot.jpg": BIRD,
+        "renesas_coco_bird.jpg": BIRD,
+        "renesas_coco_cat.jpg": CAT,
+    }
+    assert {name: found[name] for name in expected} == expected

@@ -185,12 +185,12 @@ def pickles() -> dict[str, tuple[bytes, str]]:
     """Pickles that want too much, or mean nothing."""
     many = 400_000
     return {
-        "lists": (b"\x80\x02" + b"]" * many, "more than 300000 opcodes"),
-        "sets": (b"\x80\x02" + b"\x8f" * many, "more than 300000 opcodes"),
-        "marks": (b"\x80\x02" + b"(" * many, "more than 300000 opcodes"),
-        "deep": (b"]" * 140_000 + b"a" * 139_999 + b".", "no dict of tensors"),
-        "deep_tuples": (b")" + b"\x85" * 290_000 + b".", "no dict of tensors"),
-        "memo": (b"]" + b"\x94" * many, "more than 300000 opcodes"),
+        "lists": (b"\x80\x02" + b"]" * many, "more than 200000 opcodes"),
+        "sets": (b"\x80\x02" + b"\x8f" * many, "more than 200000 opcodes"),
+        "marks": (b"\x80\x02" + b"(" * many, "more than 200000 opcodes"),
+        "deep": (b"]" * 95_000 + b"a" * 94_999 + b".", "no dict of tensors"),
+        "deep_tuples": (b")" + b"\x85" * 190_000 + b".", "no dict of tensors"),
+        "memo": (b"]" + b"\x94" * many, "more than 200000 opcodes"),
         "memo_index": (b"]p99999999999999999999\n.", "below 2³²"),
         "memo_missing": (b"h\x07.", "nothing is at place 7"),
         "mark_missing": (b"t.", "looks for a mark"),
@@ -212,8 +212,18 @@ def pickles() -> dict[str, tuple[bytes, str]]:
         "sets_in_number": (b"K\x01NNs.", "key is set in int"),
         "cycle": (b"]q\x00h\x00a.", "no dict of tensors"),
         "twice": (b"\x80\x02}" + (text("w") + tensor() + b"s") * 2 + b".", "'w' stands in a dict"),
+        "texts": (b"]" + (text("é€😀" + "a" * 7_900_000) + b"a") + b"xx", "0x78 is no opcode"),
+        "calls": (named("collections", "OrderedDict") + b"q\x00" + b"h\x00)R0" * 80_000, "200000"),
+        "globals": (b"".join(named("torch", f"float{k}") for k in range(50_000)), "names torch"),
+        "tensors": (
+            b"}" + tensor() + b"q\x000"
+            + b"".join(text(f"{k:x}") + b"h\x00s" for k in range(60_000)) + text("z") + b"Ns.",
+            "60000 tensors, expected at most 10000",
+        ),
+        "ids": (storage() + b"q\x000" + b"(" + text("storage") * 5 + b"tq\x01" + b"h\x01Q0" * 45_000
+                + b".", "storage"),
         "odd": (b"}(" + text("w") + b"u.", "key without a value"),
-    }
+    }  # fmt: skip
 
 
 def bad_tensors() -> dict[str, tuple[bytes, str]]:
@@ -261,7 +271,10 @@ def zip_files() -> dict[str, tuple[bytes, str]]:
     fifty = 50_000_000
     outside = program(tensor(source=storage("../../etc/passwd")))
     wide = program(tensor(shape=(1,), strides=(1,), source=storage(count=fifty // 4)))
+    many = archive({f"m/data/{k}": b"" for k in range(11_000)})
     return {
+        "entries": (many, "0 entries named data.pkl"),
+        "more_entries": (archive({f"{k}": b"" for k in range(11_001)}), "11001 entries, expected"),
         "cut": (good[:-1], "cut off"),
         "half": (good[: len(good) // 2], "cut off"),
         "appended": (good + b"x", "1 bytes after its end"),
@@ -271,10 +284,10 @@ def zip_files() -> dict[str, tuple[bytes, str]]:
         "bomb": (bomb(wide, fifty), "would become 50,000,000 bytes"),
         "bomb_in_secret": (field(bomb(wide, fifty), DIRECTORY, 24, "<I", 16, 1), "different thi"),
         "bomb_in_pickle": (
-            archive({"m/data.pkl": bytes(fifty)}, zipfile.ZIP_DEFLATED), "at most 16000000"
+            archive({"m/data.pkl": bytes(fifty)}, zipfile.ZIP_DEFLATED), "at most 8000000"
         ),
         "bomb_pickle": (
-            archive({"m/data.pkl": b"]" * 15_000_000}, zipfile.ZIP_DEFLATED), "300000 opcodes"
+            archive({"m/data.pkl": b"]" * 7_900_000}, zipfile.ZIP_DEFLATED), "200000 opcodes"
         ),
         "too_good": (
             field(field(zipped(), DIRECTORY, 24, "<I", 1 << 30, 1), DIRECTORY, 10, "<H", 8, 1),
@@ -353,8 +366,10 @@ def npz_files(sentinel: str) -> dict[str, tuple[bytes, str]]:
     objects = io.BytesIO()
     np.savez(objects, w=np.array([ObjectWith(f"touch {sentinel}")], dtype=object))
     evil = f"__import__('os').system('touch {sentinel}')"
+    arrays = {f"{k}.npy": npy(header("(4,)")) for k in range(10_900)}
     zeros = npy(header("(12500000,)"), bytes(50_000_000))
     return {
+        "arrays": (archive(arrays), "10900 tensors"),
         "objects": (objects.getvalue(), "array of Python objects"),
         "expression": (npz(header(evil)), "no array, by its header"),
         "fields": (npz(header("(4,)", descr="[('a', '<f4')]")), "no array, by its header"),
@@ -385,9 +400,13 @@ def safetensors_files() -> dict[str, tuple[bytes, str]]:
     twice = json.dumps({"w": a, "v": b}).replace('"v"', '"w"')
     return {
         "huge": (struct.pack("<Q", 1 << 60) + b"{" + bytes(40), "table of 1152921504606846976"),
-        "long": (table("{" + " " * 4_000_000 + "}"), "expected at most 3000000"),
-        "lists": (table('{"a": [' + "[]," * 900_000 + "[]]}"), "is not described by"),
-        "names": (table("{" + names[:2_900_000].rpartition(",")[0] + "}"), "is not described"),
+        "long": (table("{" + " " * 4_000_000 + "}"), "expected at most 2000000"),
+        "lists": (table('{"a": [' + "[]," * 660_000 + "[]]}"), "is not described by"),
+        "names": (
+            table("{" + names[:1_900_000].rpartition(",")[0] + "}"),
+            "[0-9]+ tensors, expected at most 10000",
+        ),
+        "nearly": (table("{" + names[:90_000].rpartition(",")[0] + "}"), "is not described"),
         "duplicate": (table(twice), "'w' stands in its table twice"),
         "overlap": (tensors(a=line((2,), (0, 8)), b=line((3,), (4, 16))), "begins at byte"),
         "gap": (tensors(a=line((2,), (0, 8)), b=line((1,), (12, 16))), "begins at byte"),

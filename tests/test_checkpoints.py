@@ -117,6 +117,22 @@ def test_the_content_counts_not_the_name(tmp_path) -> None:
         same(load(tmp_path / "weights.bin"), STATE)
 
 
+@pytest.mark.parametrize("size", [0x4B50, 0x80])
+def test_tables_whose_length_looks_like_another_format(tmp_path, size) -> None:
+    """A length that begins with PK, as zip files do, or 80, as pickles do."""
+    text = json.dumps({"w": {"dtype": "I8", "shape": [1], "data_offsets": [0, 1]}}).encode()
+    raw = struct.pack("<Q", size) + text.ljust(size) + b"\7"
+    (tmp_path / "a.safetensors").write_bytes(raw)
+    assert load(tmp_path / "a.safetensors")["w"] == [7]
+
+
+def test_pipes_and_devices_are_refused(tmp_path) -> None:
+    os.mkfifo(tmp_path / "a.pth")
+    for path in (tmp_path / "a.pth", "/dev/zero"):
+        with pytest.raises(ValueError, match="is not a file that can be read twice"):
+            load(path)
+
+
 def test_names_that_nc_save_wrote_come_back(tmp_path) -> None:
     """Only PyTorch's files have prefixes that somebody else has put there."""
     state = {"model.weight": np.ones(2), "model.bias": np.ones(1)}

@@ -216,7 +216,9 @@ def test_the_watch_sees(action) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _everything_is_imported(tmp_path_factory) -> None:
-    """What is imported late would be an event."""
+    """What is imported late would be an event: Python imports some of its codecs when needed."""
+    for codec in ("raw_unicode_escape", "cp437"):
+        assert b"x".decode(codec) == "x"
     for name, raw in VALID.items():
         path = tmp_path_factory.mktemp("valid") / name
         load_bytes(path, raw)

@@ -1,5 +1,6 @@
 """PyTorch's files: what torch.save writes is what torch.load(weights_only=True) reads of it."""
 
+import argparse
 import collections
 import io
 import os
@@ -124,6 +125,7 @@ def training():
     optimizer.step()
     beside = {
         "epoch": 3,
+        "args": argparse.Namespace(lr=0.1, device=torch.device("cpu"), betas=(0.9, 0.99)),
         "arch": "resnet18",
         "best_acc1": torch.tensor(71.5),
         "optimizer": optimizer.state_dict(),
@@ -204,6 +206,8 @@ def test_prefixes(tmp_path, names, expected) -> None:
         ([torch.ones(2)], "no dict of tensors"),
         ({}, "no dict of tensors, but nothing"),
         ({"epoch": 3, "lr": 0.1}, "no dict of tensors, but 'epoch', 'lr'"),
+        ({"state_dict": {0: torch.ones(2)}}, "no dict of tensors, but nothing"),
+        ({"state_dict": {"model": {"net": {"model": {"net": {"w": torch.ones(2)}}}}}}, "too deep"),
         ({"state_dict": {}}, "no dict of tensors, but 'state_dict'"),
     ],
 )

@@ -94,8 +94,8 @@ def load(path: StrPath, key: str | None = None, *, strip: bool = True) -> dict[s
     for long copies it.
 
     No code in the file is run, and every size in it is checked against the file before memory is
-    taken. OSError where there is no file to read, ValueError for one that is damaged, hostile or
-    something else.
+    taken: what would become more than a hundred times the file is refused. OSError where there is
+    no file to read, ValueError for one that is damaged, hostile or something else.
     """
     with opened("load", path) as source:
         tensors = source.contents(key, strip).tensors
@@ -176,7 +176,7 @@ def kind_of(path: Path, file: BinaryIO) -> str:
     """What the first bytes say, or, if they say nothing, the name."""
     file.seek(0)
     start = file.read(9)
-    if start[:2] == b"PK":
+    if start[:4] in (b"PK\3\4", b"PK\5\6"):
         return "zip"
     if start[8:] == b"{" and int.from_bytes(start[:8], "little") < 1 << 40:
         return "safetensors"

@@ -36,12 +36,13 @@ ALIGNMENT = 64
 CHUNK = 1 << 18  # stays in the cache between being read and being checked
 MOST_THREADS, WORTH_THREADS = 4, 1 << 24  # to check one piece while reading another
 
-# What may be made of a file: tensors can see a number many times, and deflate packs up to 1032
-# zeros into a byte. Real weights come nowhere near a hundred times.
+MOST_TENSORS = 10_000  # ResNet-152 has 932
+# What may be made of a file: this many bytes, and a hundred for each of its own. Tensors can see a
+# number many times, and deflate packs 1032 zeros into a byte; real weights do nothing like that.
 LEAST_ROOM, ROOM = 16_000_000, 100
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Run:
     """`count` numbers in `packed` bytes of the file, `skip` bytes after `start` once unpacked."""
 
@@ -71,7 +72,7 @@ class Run:
         return np.dtype("f4" if self.dtype == BFLOAT16 else self.dtype).newbyteorder("=")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Stored:
     """A tensor by name: what it sees of a run."""
 
@@ -150,15 +151,20 @@ def checked(name: str, run: Run, offset: Any, shape: Any, strides: Any = None) -
     last = offset + sum((d - 1) * step for d, step in zip(shape, strides, strict=True))
     if 0 in shape:
         last = -1
-        if prod(d for d in shape if d) >= 1 << 60:
+        if prod(d for d in shape if d) >= 1 << 56:
             raise ValueError(f"{shown(name)}: its shape is beyond what an array can have")
     if last >= run.count:
         raise ValueError(f"{shown(name)} needs number {last} of {run.count}")
     return Stored(name, run, offset, shape, strides)
 
 
+def check_count(tensors: int) -> None:
+    if tensors > MOST_TENSORS:
+        raise ValueError(f"{tensors} tensors, expected at most {MOST_TENSORS}")
+
+
 def check_total(contents: Contents, length: int) -> None:
-    """ValueError if the arrays, or what they see of, would take far more than the file has."""
+    """ValueError if the arrays, or the runs that they see, would be far larger than the file."""
     runs = {tensor.run.key: tensor.run for tensor in contents.tensors}.values()
     seen = sum(tensor.size * tensor.run.loaded.itemsize for tensor in contents.tensors)
     total = max(seen, sum(run.skip + run.count * run.loaded.itemsize for run in runs))

@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from .contents import Contents, Run, Stored, c_strides, checked
+from .contents import Contents, Run, Stored, c_strides, check_count, checked
 from .safely import shown
 from .zips import Entry
 
@@ -34,6 +34,7 @@ HEADER = re.compile(
 
 def contents(file: BinaryIO, table: dict[str, Entry]) -> Contents:
     """What is in the archive with this table."""
+    check_count(len(table))
     return Contents("NumPy (.npz)", [array(file, entry) for entry in table.values()])
 
 

@@ -25,13 +25,12 @@ class Items(list[Value]):
 
 @dataclass(frozen=True, slots=True)
 class Global:
-    """A function or class in a Python module, by name; never looked up."""
+    """A function or class in a Python module, by its full name; never looked up."""
 
-    module: str
-    name: str
+    full: str  # "os.system"
 
     def __str__(self) -> str:
-        return shown(f"{self.module}.{self.name}")[1:-1]
+        return shown(self.full)[1:-1]
 
 
 @dataclass(slots=True, eq=False)
@@ -56,10 +55,13 @@ class RefusedError(ValueError):
     """A pickle that names a global which is not on the list."""
 
 
+LONGEST_TEXT = 300
+
+
 def described(value: Value, depth: int = 4) -> str:
     """A value as Python would write it, as far as `depth` levels and eight items each."""
     if isinstance(value, (str, bytes)):
-        return shown(value)
+        return shown(value, LONGEST_TEXT)
     if value is None or isinstance(value, (bool, int, float)):
         return repr(value)
     if isinstance(value, Global):

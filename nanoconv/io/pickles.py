@@ -35,8 +35,9 @@ from typing import Any, BinaryIO
 from .pickled_values import Call, Global, Items, Pairs, Persistent, RefusedError, Value
 from .safely import shown
 
-MOST_BYTES = 16_000_000  # of one pickle: ResNet-152's, with the state of Adam, has 0.2 million
-MOST_OPCODES = 300_000  # of one pickle: a tensor takes about 35
+MOST_BYTES = 8_000_000  # of one pickle: a tensor takes about 150
+MOST_OPCODES = 200_000  # of one pickle: a tensor takes about 35
+MOST_GLOBALS = 1000
 LONGEST_LINE = 1000  # names and numbers that are written as text
 LONGEST_INTEGER = 256  # bytes
 
@@ -77,13 +78,15 @@ class Machine:
 
     def run(self) -> Value:
         """The value on top of the stack at STOP; ValueError for what is no pickle."""
+        read = self.file.read
         for _ in range(MOST_OPCODES):
-            code = self.read(1)
+            code = read(1) if self.left else b""
+            self.left -= 1
             if code == STOP:
                 return self.pop()
             step = OPCODES.get(code)
             if step is None:
-                raise ValueError(f"0x{code.hex()} is no opcode of a pickle")
+                raise ValueError(f"0x{code.hex()} is no opcode" if code else self.too_long)
             step(self)
         raise ValueError(f"a pickle of more than {MOST_OPCODES} opcodes")
 
@@ -161,10 +164,11 @@ class Machine:
     def name(self, module: Value, name: Value) -> Global:
         if not (isinstance(module, str) and isinstance(name, str)):
             raise ValueError("a global whose name is not text")
-        found = Global(module, name)
-        full = f"{module}.{name}"
-        self.globals[full] = None
-        if self.allowed is not None and full not in self.allowed:
+        found = Global(f"{module}.{name}")
+        self.globals[found.full] = None
+        if len(self.globals) > MOST_GLOBALS:
+            raise ValueError(f"a pickle that names more than {MOST_GLOBALS} globals")
+        if self.allowed is not None and found.full not in self.allowed:
             raise RefusedError(
                 f"its pickle names {found}, which no state dict needs; nothing was run"
             )

@@ -15,10 +15,10 @@ from __future__ import annotations
 import json
 from typing import Any, BinaryIO
 
-from .contents import Contents, Run, Stored, checked
+from .contents import Contents, Run, Stored, check_count, checked
 from .safely import shown
 
-LONGEST_TABLE = 3_000_000  # about thirty thousand tensors
+LONGEST_TABLE = 2_000_000
 METADATA = "__metadata__"
 DTYPES = {
     "BOOL": "bool", "U8": "uint8", "I8": "int8", "U16": "uint16", "I16": "int16",
@@ -39,6 +39,7 @@ def contents(file: BinaryIO, length: int) -> Contents:
     metadata = table.pop(METADATA, {})
     if not isinstance(metadata, dict) or not all(type(v) is str for v in metadata.values()):
         raise ValueError(f"its {METADATA} are not texts by name")
+    check_count(len(table))
     found = [stored(name, line, 8 + size) for name, line in table.items()]
     position = 8 + size
     for tensor in sorted(found, key=lambda tensor: (tensor.run.start, tensor.nbytes)):

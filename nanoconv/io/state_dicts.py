@@ -48,12 +48,16 @@ def state_dict(objects: Value, key: str | None) -> tuple[Weights, list[str]]:
         inner = chosen(pairs, key)
         if inner is None:
             break
-        beside = [told(name, value) for name, value in pairs.items() if name != inner]
+        beside = (told(name, value) for name, value in pairs.items() if name != inner)
         notes.append(f"the state dict is under {shown(inner)}, beside {listed(beside)}")
         pairs, key = named(pairs[inner]) or {}, None
-    if beside := [name for name, value in pairs.items() if not is_tensor(value)]:
-        notes.append(f"left out, as no tensor: {listed(map(shown, beside))}")
-    return {name: value for name, value in pairs.items() if is_tensor(value)}, notes
+    weights = {name: value for name, value in pairs.items() if is_tensor(value)}
+    if not weights:
+        raise RefusedError("its state dict lies too deep, or is empty")
+    others = [name for name in pairs if name not in weights]
+    if others:
+        notes.append(f"left out, as no tensor: {listed(map(shown, others))}")
+    return weights, notes
 
 
 def named(value: Value) -> dict[str, Value] | None:

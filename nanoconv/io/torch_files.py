@@ -33,7 +33,7 @@ import io
 from dataclasses import replace
 from typing import BinaryIO
 
-from .contents import Contents, Run, fill
+from .contents import Contents, Run, check_count, fill
 from .pickled_values import RefusedError, Value
 from .pickles import MOST_BYTES, Machine
 from .safely import shown
@@ -60,6 +60,7 @@ def contents(
     if strip:
         weights, more = short_names(weights)
         notes += more
+    check_count(len(weights))
     found = [tensor(name, value, runs) for name, value in weights.items()]
     return Contents(kind, found, notes=notes)
 

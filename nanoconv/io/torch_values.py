@@ -9,7 +9,7 @@
     persistent("storage", torch.FloatStorage, key, device, how many numbers)
 
 Everything in `ALLOWED` may be named; what is not above is there because it stands beside the
-weights in the checkpoints of a training: learning rates, epochs, the best accuracy. It is left out.
+weights in the checkpoints of a training: options, epochs, accuracies. It is left out.
 Sources: torch/_utils.py and torch/serialization.py of PyTorch.
 """
 
@@ -40,10 +40,12 @@ TENSORS = {
 }
 METADATA = {"torch._utils._rebuild_tensor_v2": 6, "torch._utils._rebuild_tensor_v3": 7}
 PARAMETERS = {"torch._utils._rebuild_parameter", "torch.nn.parameter.Parameter"}
+MADE_BY = {*TENSORS, *PARAMETERS}
 DICTS = {"collections.OrderedDict", "collections.defaultdict", "collections.Counter"}
 SIZE = "torch.Size"
 BESIDE = {
-    "torch.device", "numpy.dtype", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar",
+    "argparse.Namespace", "torch.device", "numpy.dtype",
+    "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar",
     "_codecs.encode", "__builtin__.dict", "__builtin__.set", "builtins.dict", "builtins.set",
 }  # fmt: skip
 ALLOWED = frozenset({*STORAGES, *DTYPES, *TENSORS, *PARAMETERS, *DICTS, *BESIDE, SIZE})
@@ -54,11 +56,11 @@ Runs = dict[str, Run]
 def called(value: Value) -> str:
     """The full name of the function that makes this value; empty if no call does."""
     function = value.function if isinstance(value, Call) else None
-    return f"{function.module}.{function.name}" if isinstance(function, Global) else ""
+    return function.full if isinstance(function, Global) else ""
 
 
 def is_tensor(value: Value) -> bool:
-    return called(value) in TENSORS or called(value) in PARAMETERS
+    return called(value) in MADE_BY
 
 
 def pairs_of(value: Value) -> Pairs | None:
@@ -101,7 +103,7 @@ def storage(value: Value) -> tuple[str, str, int]:
     if not isinstance(id, tuple) or len(id) not in (5, 6) or id[0] != "storage":
         raise ValueError("a storage that is not told by type, key, device and size")
     _, kind, key, _, count, *view = id
-    name = f"{kind.module}.{kind.name}" if isinstance(kind, Global) else ""
+    name = kind.full if isinstance(kind, Global) else ""
     if name not in STORAGES or not isinstance(key, str):
         raise ValueError(f"a storage of type {shown(name)}, expected one of {', '.join(STORAGES)}")
     if type(count) is not int or not 0 <= count < 1 << 48:
@@ -133,7 +135,7 @@ def tensor(name: str, value: Value, runs: Runs) -> Stored:
 
 def typed(name: str, run: Run, dtype: Value) -> Run:
     """A run of bytes as numbers of the type that the call names."""
-    full = f"{dtype.module}.{dtype.name}" if isinstance(dtype, Global) else ""
+    full = dtype.full if isinstance(dtype, Global) else ""
     if run.dtype != "uint8" or full not in DTYPES:
         raise ValueError(f"{shown(name)} is made of {run.dtype}, as type {shown(full)}")
     wide = replace(run, key=(run.key, full), dtype=DTYPES[full], count=0)

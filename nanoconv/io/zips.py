@@ -34,7 +34,8 @@ from .safely import shown
 
 STORED, DEFLATED = 0, 8
 ENCRYPTED, SIZES_FOLLOW, UTF8 = 1, 8, 0x800
-MOST_ENTRIES = 50_000
+MOST_ENTRIES = 11_000  # some more than `contents.MOST_TENSORS`
+LONGEST_DIRECTORY = 4_000_000
 MOST_DEFLATED = 1032  # bytes out of one byte: deflate has no shorter code for 258 equal bytes
 
 END = struct.Struct("<4s4H2LH")
@@ -63,6 +64,8 @@ def entries(file: BinaryIO, length: int) -> dict[str, Entry]:
     directory, size, count, end = find_directory(file, length)
     if count > MOST_ENTRIES:
         raise ValueError(f"{count} entries, expected at most {MOST_ENTRIES}")
+    if size > LONGEST_DIRECTORY:
+        raise ValueError(f"a directory of {size} bytes, expected at most {LONGEST_DIRECTORY}")
     if size < count * DIRECTORY.size or directory + size != end:
         raise ValueError(f"a directory of {size} bytes for {count} entries before byte {end}")
     file.seek(directory)
@@ -177,9 +180,9 @@ def checked_header(
     magic, _, flags, method, _, _, crc, packed, size, name_length, extra_length = ENTRY.unpack(
         file.read(ENTRY.size)
     )
-    own_name, extra = file.read(name_length), file.read(extra_length)
-    agree = magic == b"PK\3\4" and own_name == raw and method == expected[1]
+    agree = magic == b"PK\3\4" and file.read(name_length) == raw and method == expected[1]
     if agree and not flags & SIZES_FOLLOW:
+        extra = file.read(extra_length) if IN_EXTRA_32 in (size, packed) else b""
         size, packed, _ = from_extra(name, extra, size, packed, 0)
         agree = (crc, packed, size) == expected[2:]
     if not agree:

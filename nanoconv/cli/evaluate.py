@@ -18,8 +18,8 @@ from .classify import Batch, Model, Normalization, SamePadding, bar, complain, s
 from .console import AsJson, Interrupt, Threads, print_table, reason
 
 HEADING = ["weights", "network", "top-1", "top-5", "precision", "recall", "F1", "photographs/s"]
-NOTE = """Precision, recall and F1 are means over the classes that photographs show; photographs/s is of the
-network alone, without the reading."""
+NOTE = """Precision, recall and F1 are means over the classes that photographs show.
+Photographs/s is of the network alone, without the reading."""
 
 
 def run_evaluate(

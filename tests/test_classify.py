@@ -283,35 +283,55 @@ def test_errors_are_one_line(tmp_path, monkeypatch, capsys, arguments, status, m
     assert message in err
 
 
-@pytest.mark.skipif(os.name != "posix", reason="terminals")
-def test_a_table_and_a_bar_on_a_terminal(resnet, tmp_path) -> None:
+def on_a_terminal(*arguments: object, stdout: int | None = None) -> tuple[str, str]:
+    """What a terminal shows of `nanoconv ARGUMENTS`, and what goes to `stdout` if not there."""
     import pty
 
-    for name in ("a", "[bold]b"):
-        photograph(tmp_path / f"{name}.png", "green")
+    command = [sys.executable, "-c", "from nanoconv.cli import main; main()", *map(str, arguments)]
     environment = {**ENVIRONMENT, "TERM": "xterm"}
-    command = ["classify", tmp_path, "--model", "resnet20", "--weights", resnet, "--top", 2]
-    code = "from nanoconv.cli import main; main()"
     ours, terminal = pty.openpty()
     with subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, command)],
-        stdin=terminal, stdout=terminal, stderr=terminal, env=environment,
-    ) as process:  # fmt: skip
+        command, stdout=stdout or terminal, stderr=terminal, text=True, env=environment
+    ) as process:
         os.close(terminal)
-        said = b""
+        shown = b""
         try:
             while piece := os.read(ours, 10_000):
-                said += piece
+                shown += piece
         except OSError:  # how Linux says that the other end is closed
             pass
         os.close(ours)
-    assert process.returncode == 0
-    text = said.decode()
-    assert "2/2" in text  # the bar
-    rows = [line.split() for line in text.splitlines() if line.rstrip().endswith("%")]
+        printed = process.stdout.read() if process.stdout else ""
+    assert process.returncode == 0, shown
+    return shown.decode(), printed
+
+
+@pytest.mark.skipif(os.name != "posix", reason="terminals")
+def test_a_table_and_a_bar_on_a_terminal(resnet, tmp_path) -> None:
+    for name in ("a", "[bold]b"):
+        photograph(tmp_path / f"{name}.png", "green")
+    options = ["--model", "resnet20", "--weights", resnet, "--top", 2]
+    shown, _ = on_a_terminal("classify", tmp_path, *options)
+    assert "2/2" in shown  # the bar
+    rows = [line.split() for line in shown.splitlines() if line.rstrip().endswith("%")]
     assert [len(row) for row in rows] == [3, 2, 3, 2]
     assert [row[0] for row in rows[::2]] == [f"{tmp_path}/[bold]b.png", f"{tmp_path}/a.png"]
     assert {row[-2] for row in rows} <= set(labels.load("cifar10"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="terminals")
+def test_the_bar_keeps_out_of_the_lines(resnet, tmp_path) -> None:
+    """rich would send to the bar's terminal what is printed meanwhile."""
+    for name in ("a", "b"):
+        photograph(tmp_path / f"{name}.png", "green")
+    options = ["--model", "resnet20", "--weights", resnet]
+    shown, printed = on_a_terminal("classify", tmp_path, *options, stdout=subprocess.PIPE)
+    assert "2/2" in shown
+    names = [Path(json.loads(line)["photograph"]).name for line in printed.splitlines()]
+    assert names == ["a.png", "b.png"]
+    shown, _ = on_a_terminal("classify", tmp_path, *options, "--json")
+    lines = [json.loads(line) for line in shown.splitlines()]  # and no bar between them
+    assert len(lines) == 2
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")

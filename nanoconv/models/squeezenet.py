@@ -66,7 +66,7 @@ FIRES = {  # to how many channels each squeezes, in lists that begin with a maxi
 
 
 class SqueezeNet(Module):
-    """Photographs (N, 3, H, W) → scores (N, num_classes), of 21×21 pixels and more.
+    """Photographs (N, 3, H, W) → scores (N, num_classes), of 21×21 pixels and more (1.1: 17×17).
 
     `version` is "1_0" or "1_1", `dropout` the probability before conv10. The weights begin as
     arXiv 1502.01852 has them, uniform by fan-in, those of conv10 as N(0, 0.01²); biases are 0.

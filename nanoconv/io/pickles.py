@@ -151,12 +151,12 @@ class Machine:
 
     def put(self, index: int) -> None:
         if not 0 <= index < 1 << 32:
-            raise ValueError(f"place {index} of the memo, expected one below 2³²")
+            raise ValueError(f"place {shown(str(index))} of the memo, expected one below 2³²")
         self.memo[index] = self.top()
 
     def get(self, index: int) -> None:
         if index not in self.memo:
-            raise ValueError(f"nothing is at place {index} of the memo")
+            raise ValueError(f"nothing is at place {shown(str(index))} of the memo")
         self.push(self.memo[index])
 
     # ------------------------------------------------------------------------ what would be run
@@ -188,6 +188,13 @@ def decoded(raw: bytes) -> str:
         return raw.decode()
     except UnicodeDecodeError:
         raise ValueError(f"{shown(raw)} is not UTF-8") from None
+
+
+def numeral(line: str, kind: type[int] | type[float] = int) -> Any:
+    try:
+        return kind(line)
+    except ValueError:
+        raise ValueError(f"{shown(line)} is no number") from None
 
 
 def paired(values: list[Value]) -> Pairs:
@@ -285,17 +292,17 @@ def frame(m: Machine) -> None:
 @opcode(b"I")
 def integer(m: Machine) -> None:
     line = m.line()
-    m.push({"00": False, "01": True}[line] if line in ("00", "01") else int(line))
+    m.push({"00": False, "01": True}[line] if line in ("00", "01") else numeral(line))
 
 
 @opcode(b"L")
 def long_integer(m: Machine) -> None:
-    m.push(int(m.line().removesuffix("L")))
+    m.push(numeral(m.line().removesuffix("L")))
 
 
 @opcode(b"F")
 def floating(m: Machine) -> None:
-    m.push(float(m.line()))
+    m.push(numeral(m.line(), float))
 
 
 @opcode(b"S")
@@ -336,12 +343,12 @@ def dup(m: Machine) -> None:
 
 @opcode(b"p")
 def put_line(m: Machine) -> None:
-    m.put(int(m.line()))
+    m.put(numeral(m.line()))
 
 
 @opcode(b"g")
 def get_line(m: Machine) -> None:
-    m.get(int(m.line()))
+    m.get(numeral(m.line()))
 
 
 @opcode(b"\x94")

@@ -64,7 +64,7 @@ def stored(name: str, line: Any, first: int) -> Stored:
         raise ValueError(f"{shown(name)}: its data_offsets are not two integers")
     start, end = offsets
     if not 0 <= start <= end < 1 << 62:
-        raise ValueError(f"{shown(name)}: data_offsets from {start} to {end}")
+        raise ValueError(f"{shown(name)}: data_offsets {shown(str(offsets))}")
     item = Run(None, DTYPES[dtype], 0, 0, 0).layout.itemsize
     run = Run(name, DTYPES[dtype], (end - start) // item, first + start, end - start)
     tensor = checked(name, run, 0, line["shape"])

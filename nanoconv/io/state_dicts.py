@@ -102,9 +102,10 @@ def chosen(pairs: dict[str, Value], key: str | None) -> str | None:
 def holds_tensors(value: Value, depth: int, known: dict[int, bool]) -> bool:
     """Whether this is a state dict, or a wrapper of one.
 
-    known   the answers by id: one dict can stand in a pickle at a million places
+    known   the answers by id: one dict can stand in a pickle at a million places, even in itself
     """
     if id(value) not in known:
+        known[id(value)] = False
         pairs = pairs_of(value) or Pairs()
         known[id(value)] = any(is_tensor(item) for _, item in pairs) or (
             depth > 0

@@ -15,7 +15,10 @@ ROWS: list[list[set[str]]] = [
     [{"ops", "functional", "gradcheck", "methods"}],
     [{"nn"}, {"graph"}],
     [{"models", "optim", "data", "metrics", "io", "plots"}],
-    [{"train"}, {"compress"}, {"io.onnx_export", "io.onnx_import", "onnx"}, {"infer"}],
+    [
+        *[{"train"}, {"compress"}, {"io.onnx_export", "io.onnx_import", "onnx"}, {"infer"}],
+        {"classify", "evaluate"},
+    ],
     [{"demo"}],
     [{""}],  # nanoconv/__init__.py
     [{"cli", "__main__"}],

@@ -4,6 +4,8 @@
     nanoconv predict MODEL IMAGE...   read digits in pictures with the model that the demo saved
     nanoconv download [NAME...]       fetch published weights into the cache
     nanoconv summary MODEL            what a network costs, layer by layer
+    nanoconv classify PHOTO...        say what is in photographs
+    nanoconv evaluate FOLDER          how many photographs of known classes networks get right
     nanoconv inspect FILE             what is in a checkpoint, without loading or running any of it
     nanoconv config                   versions, threads, kernels; what is missing and why
 
@@ -24,9 +26,11 @@ except ImportError as error:
     sys.exit(f'nanoconv: the command line needs {error.name}: pip install "nanoconv[cli]"')
 
 from .. import __version__, config
+from .classify import run_classify
 from .console import reason, remember_interrupts
 from .demo import run_demo
 from .download import download
+from .evaluate import run_evaluate
 from .inspect import inspect
 from .predict import predict
 from .summary import run_summary
@@ -38,6 +42,8 @@ app.command("demo")(run_demo)
 app.command("predict")(predict)
 app.command("download")(download)
 app.command("summary")(run_summary)
+app.command("classify")(run_classify)
+app.command("evaluate")(run_evaluate)
 app.command("inspect")(inspect)
 
 

@@ -95,6 +95,8 @@ WEIGHTS = [
             labels=None),
     Weights("resnet20_cifar10", "resnet20", "resnet20_cifar10", {},
             Preprocessing(32, 32), labels="cifar10"),
+    *(Weights(file, file.split("-")[0], file, {}, Preprocessing(32, 32), labels="cifar10")
+      for file in ("resnet20-12fca82f", "resnet56-4bfd9763")),
 ]  # fmt: skip
 
 

@@ -34,14 +34,16 @@ def build(
     name           the builder's, as in `weights.py`
     weights        None, a name of published weights, or a file
     same_padding   pads as TensorFlow's SAME does; None if the weights say whether
+    arguments      the network's; and `progress`, whether a download shows a bar (default True)
 
     The model's `pretrained` says what is known of its weights: how they want their images prepared,
     and which classes they tell apart; it is None without weights, and for a file that nothing is
     known of. TypeError for an argument that the network does not have, ValueError for one with a
     wrong value and for weights that do not fit, OSError where the weights cannot be read.
     """
+    progress = arguments.pop("progress", True)
     check_arguments(network, name, same_padding, arguments)
-    known, file = found(name, weights)
+    known, file = found(name, weights, progress)
     if known is not None:
         for argument, value in known.arguments.items():
             if argument == "same_padding":
@@ -81,7 +83,9 @@ def check_arguments(
             raise ValueError(f"{name}: width_mult={value!r}, expected a number above 0")
 
 
-def found(name: str, weights: str | Path | None) -> tuple[Weights | None, Path | None]:
+def found(
+    name: str, weights: str | Path | None, progress: bool = True
+) -> tuple[Weights | None, Path | None]:
     """What is known of these weights, and the file that they are in."""
     if weights is None:
         return None, None
@@ -99,7 +103,7 @@ def found(name: str, weights: str | Path | None) -> tuple[Weights | None, Path |
         )
     from ..io.download import fetch  # not needed for a file that is here
 
-    return known, fetch(known.url, known.checksum)
+    return known, fetch(known.url, known.checksum, progress)
 
 
 def loaded(network: Callable[..., M], name: str, file: Path, arguments: dict[str, Any]) -> M:

@@ -36,6 +36,7 @@ class Call:
     change   what the random arrays are made into: probabilities, classes …
     twin     the same in PyTorch's ops, where it has no such function
     random   the result is random, and only its distribution can be compared
+    learned  how many of the arrays, the first ones, get a gradient if they are of floats
     """
 
     op: str
@@ -45,6 +46,7 @@ class Call:
     change: Callable[..., tuple[Array, ...]] | None = None
     twin: Callable[..., Any] | None = None
     random: bool = False
+    learned: int = 9
 
     def arrays(self) -> tuple[Array, ...]:
         rng = np.random.default_rng(zlib.crc32(self.name.encode()))
@@ -81,6 +83,14 @@ def chances(x: Array, y: Array) -> tuple[Array, Array]:
     return probabilities(x)[0], bits(x, y)[1]
 
 
+def weighted(x: Array, y: Array, w: Array) -> tuple[Array, Array, Array]:
+    return *bits(x, y), np.abs(w)
+
+
+def classes(x: Array) -> tuple[Array]:
+    return (np.abs(1e6 * x).astype(np.int64) % CLASSES,)
+
+
 def signs(x: Array, y: Array, which: Array) -> tuple[Array, Array, Array]:
     return x, y, np.sign(which)
 
@@ -102,6 +112,12 @@ def standardized(F: Any, w: Any) -> Any:
     rows = w.reshape(len(w), -1)
     variance = rows.var(1, correction=0, keepdim=True)
     return ((rows - rows.mean(1, keepdim=True)) / (variance + 1e-5).sqrt()).reshape(w.shape)
+
+
+def dice(F: Any, p: Any, t: Any) -> Any:
+    p, t = p.flatten(2), t.flatten(2)
+    overlap = (2 * (p * t).sum(2) + 1) / ((p * p).sum(2) + (t * t).sum(2) + 1)
+    return (1 - overlap).mean()
 
 
 def focal(F: Any, x: Any, t: Any) -> Any:
@@ -152,6 +168,11 @@ def pools() -> list[Call]:
                  lambda F, x, w: F.learnable_pool2d(x, w), twin=learnable_pool),
         ]  # fmt: skip
     found += [
+        Call("lp_pool2d", "mobilenet_v2.block3.inf", (EXPAND,),
+             lambda F, x: F.lp_pool2d(x, float("inf"), 2), positive),
+        Call("lp_pool1d", "m5.pool1", m5[:1], lambda F, x: F.lp_pool1d(x, 2.0, 4), positive),
+        Call("adaptive_avg_pool1d", "m5.pool2", m5[1:], lambda F, x: F.adaptive_avg_pool1d(x, 1)),
+        Call("adaptive_max_pool1d", "m5.pool2", m5[1:], lambda F, x: F.adaptive_max_pool1d(x, 1)),
         Call("spatial_pyramid_pool2d", "alexnet.conv5", ((1, 256, 13, 13),),
              lambda F, x: F.spatial_pyramid_pool2d(x, (1, 2, 4)), twin=pyramid),
         Call("adaptive_max_pool2d", "mobilenet_v2.pool", ((1, 1280, 7, 7),),
@@ -186,6 +207,10 @@ def regularisers() -> list[Call]:
              lambda F, x, w: F.rms_norm(x, (384,), w)),
         Call("normalize", "rows", (LOGITS,), lambda F, x: F.normalize(x)),
     ]  # fmt: skip
+    found.append(
+        Call("rrelu", "mobilenet_v2.block3", (EXPAND,), lambda F, x: F.rrelu(x, training=True),
+             random=True)
+    )  # fmt: skip
     for op in ("dropout", "dropout2d", "alpha_dropout"):
         for place, shape in (("block3", EXPAND), ("block12", LATE)):
 
@@ -204,6 +229,13 @@ def losses() -> list[Call]:
              lambda F, x, t: F.cross_entropy(x, t), with_classes),
         Call("nll_loss", "rows", (LOGITS, LOGITS[:1]),
              lambda F, x, t: F.nll_loss(x, t), with_classes),
+        Call("cross_entropy", "rows.smoothed", (LOGITS, LOGITS[:1]),
+             lambda F, x, t: F.cross_entropy(x, t, label_smoothing=0.1), with_classes),
+        Call("dice_loss", "deeplab_v3.pixels", (PIXELS, PIXELS),
+             lambda F, p, t: F.dice_loss(p, t), probabilities, twin=dice),
+        Call("binary_cross_entropy_with_logits", "rows.weighted", (LOGITS, LOGITS, LOGITS[1:]),
+             lambda F, x, t, w: F.binary_cross_entropy_with_logits(x, t, pos_weight=w), weighted,
+             learned=2),
         Call("kl_div", "rows", (LOGITS, LOGITS),
              lambda F, x, t: F.kl_div(x, t, reduction="batchmean", log_target=True), distributions),
         Call("binary_cross_entropy", "rows", (LOGITS, LOGITS),
@@ -242,6 +274,10 @@ def shapes() -> list[Call]:
         Call("topk", "rows", (LOGITS,), lambda F, x: F.topk(x, 5)[0]),
         Call("sort", "rows", (LOGITS,), lambda F, x: F.sort(x)[0]),
         Call("cumsum", "rows", (LOGITS,), lambda F, x: F.cumsum(x, 1)),
+        Call("cumprod", "rows", (LOGITS,), lambda F, x: F.cumprod(x, 1), probabilities),
+        Call("one_hot", "rows", (LOGITS[:1],), lambda F, k: F.one_hot(k, CLASSES), classes),
+        Call("repeat_interleave", "mobilenet_v2.block12", (LATE,),
+             lambda F, x: F.repeat_interleave(x, 2, 1)),
         Call("einsum", "vit_s.attention", ((1, 6, 197, 64), (1, 6, 197, 64)),
              lambda F, q, k: F.einsum("bhid,bhjd->bhij", q, k)),
     ]  # fmt: skip

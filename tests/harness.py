@@ -30,6 +30,7 @@ torch.set_num_threads(1)
 
 EPS = {np.dtype(name): float(np.finfo(name).eps) for name in ("float32", "float64")}
 LAYOUTS = ("contiguous", "channels_last", "strided", "reversed", "overlapping")
+Signs = Callable[[tuple[int, ...]], np.ndarray]  # −1 or 1 for each number of a shape
 Arrays = dict[str, Any]  # name of the argument → array or None
 
 
@@ -244,15 +245,27 @@ def bounds(
         return [2 * length * eps * np.abs(r) for r in changed(np.abs)]
     rng = np.random.default_rng(problem.seed + 2)
 
-    def moved(*names: str, step: float = eps) -> list[np.ndarray]:
-        results = changed(lambda a: a * (1 + step * rng.choice((-1.0, 1.0), a.shape)), *names)
+    def moved(signs: Signs, *names: str, step: float = eps) -> list[np.ndarray]:
+        results = changed(lambda a: a * (1 + step * signs(a.shape)), *names)
         return [eps / step * np.abs(m - t) for m, t in zip(results, truth, strict=True)]
+
+    def drawn(shape: tuple[int, ...]) -> np.ndarray:
+        return rng.choice((-1.0, 1.0), shape)
+
+    def one_way_and_other(name: str) -> list[np.ndarray]:
+        """Once with random signs, once with every second one changed: of a vector of two numbers,
+        one of them turns it and the other makes it longer."""
+        signs = drawn(given[name].shape)
+        apart = signs * (-1.0) ** np.indices(signs.shape).sum(0)
+        both = moved(lambda shape: signs, name), moved(lambda shape: apart, name)
+        return [np.maximum(*pair) for pair in zip(*both, strict=True)]
 
     # Each input alone, because in x − μ changes of both may cancel; all at once, some times over,
     # because the signs within one input may be unlucky.
-    alone = [sum(parts) for parts in zip(*map(moved, floats), strict=True)]
+    alone = [sum(parts) for parts in zip(*map(one_way_and_other, floats), strict=True)]
     # In float64 a change by ε may be lost in rounding; one of 2⁻⁴⁰ is not, so it counts in part.
-    runs = [moved() for _ in range(4)] + [moved(step=max(eps, 2.0**-40)) for _ in range(2)]
+    runs = [moved(drawn) for _ in range(4)]
+    runs += [moved(drawn, step=max(eps, 2.0**-40)) for _ in range(2)]
     together = [np.max(parts, 0) for parts in zip(*runs, strict=True)]
     return [
         2 * length * (np.maximum(a, b) + eps * np.abs(t) + 1e-3 * eps)

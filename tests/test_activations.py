@@ -181,6 +181,8 @@ def test_arguments_of_pytorch():
         (lambda x: F.elu(x, None), TypeError, "elu: alpha=None, expected a number"),
         (lambda x: F.leaky_relu(x, "a"), TypeError, "leaky_relu: negative_slope='a', expected"),
         (lambda x: F.softplus(x, [1]), TypeError, r"softplus: beta=\[1\], expected a number"),
+        (lambda x: F.elu(x, np.inf), ValueError, "elu: alpha=inf, expected a finite number"),
+        (lambda x: F.celu(x, np.nan), ValueError, "celu: alpha=nan, expected a finite number"),
         (lambda x: F.gelu(x, "erf"), ValueError, "gelu: approximate='erf', expected 'none' or"),
         (lambda x: F.gelu(x, None), ValueError, "gelu: approximate=None, expected 'none' or"),
         (lambda x: F.glu(x, 0), ValueError, r"glu: input has shape \[3, 4\], expected an even"),

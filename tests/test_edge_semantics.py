@@ -24,6 +24,7 @@ EXTREMES = {
     "sort": lambda x: x.sort(0)[0],
     "topk": lambda x: x.topk(3, 0)[0],  # of all three: which of equals are taken is open
     "cumsum": lambda x: x.cumsum(0),
+    "cumprod": lambda x: x.cumprod(0),
     "prod": lambda x: x.prod(0),
 }
 

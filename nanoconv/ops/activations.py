@@ -186,6 +186,13 @@ def real(op: str, name: str, value: Any) -> float:
     raise TypeError(f"{op}: {name}={value!r}, expected a number")
 
 
+def finite(op: str, name: str, value: Any) -> float:
+    """A number that is neither infinite nor NaN, as a float."""
+    if not math.isfinite(found := real(op, name, value)):
+        raise ValueError(f"{op}: {name}={value!r}, expected a finite number")
+    return found
+
+
 @method
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(x, 0), as torch.nn.functional.relu; `inplace` is accepted, and a new tensor returned.

@@ -35,8 +35,15 @@ from .softmax import lines
 
 
 def _wide(x: Array) -> Any:
-    """What sums and products of this dtype are computed in."""
+    """What products of this dtype are computed in."""
     return x.dtype if x.dtype.kind == "f" else np.int64
+
+
+def _running(function: Any, x: Array, dim: int) -> Array:
+    """Each number rounded once: float32 in float64, as in PyTorch; integers in int64."""
+    if x.dtype.kind != "f":
+        return function(x, axis=dim, dtype=np.int64)
+    return function(x, axis=dim, dtype=np.float64).astype(x.dtype, copy=False)
 
 
 def cumsum_loops(y, x, sizes):
@@ -46,14 +53,14 @@ def cumsum_loops(y, x, sizes):
             total = 0.0
             for k in range(C):
                 c = C - 1 - k if backwards else k
-                total += x[a, c, b]
+                total += float(x[a, c, b])  # in float64
                 y[a, c, b] = total
 
 
 def _cumsum(x: Array, dim: int, backwards: bool) -> Array:
     if backwards:
         return np.flip(_cumsum(np.flip(x, dim), dim, False), dim)
-    return np.cumsum(x, axis=dim, dtype=_wide(x))
+    return _running(np.cumsum, x, dim)
 
 
 def call_cumsum(body: Body, x: Array, dim: int, backwards: bool) -> Array:
@@ -87,12 +94,12 @@ def _before(x: Array, dim: int) -> Array:
     """Π_{k < m} x[k]."""
     first = np.ones_like(np.take(x, [0], dim))
     rest = x[(slice(None),) * dim + (slice(-1),)]
-    return np.cumprod(np.concatenate([first, rest], dim), axis=dim)
+    return _running(np.cumprod, np.concatenate([first, rest], dim), dim)
 
 
 def _cumprod_vjp(dy: Array, y: Array, x: Array, dim: int) -> Array:
     if x.all():  # as in PyTorch, also where that is ∞ / ∞
-        return np.flip(np.cumsum(np.flip(dy * y, dim), axis=dim), dim) / x
+        return _cumsum(dy * y, dim, True) / x
     s = dy.copy()
     sums, factors = np.moveaxis(s, dim, 0), np.moveaxis(x, dim, 0)
     for m in range(len(sums) - 2, -1, -1):
@@ -102,7 +109,7 @@ def _cumprod_vjp(dy: Array, y: Array, x: Array, dim: int) -> Array:
 
 CUMPROD = Op(
     "cumprod",
-    lambda x, dim: np.cumprod(x, axis=dim, dtype=_wide(x)),
+    lambda x, dim: _running(np.cumprod, x, dim),
     _cumprod_vjp,
     keeps="xy",
 )
@@ -123,7 +130,7 @@ PROD = Op(
 )
 
 
-def _running(op: Op, input: Tensor, dim: int, dtype: Any) -> Tensor:
+def _applied(op: Op, input: Tensor, dim: int, dtype: Any) -> Tensor:
     input = converted(op.name, input, dtype)
     k = axis(op.name, dim, input.ndim)
     x = input.reshape(1) if input.ndim == 0 else input
@@ -134,13 +141,16 @@ def _running(op: Op, input: Tensor, dim: int, dtype: Any) -> Tensor:
 @method
 def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """The sum of all elements up to and including each one, along `dim`; integers as int64."""
-    return _running(CUMSUM, input, dim, dtype)
+    return _applied(CUMSUM, input, dim, dtype)
 
 
 @method
 def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
-    """The product of all elements up to and including each one, along `dim`; integers as int64."""
-    return _running(CUMPROD, input, dim, dtype)
+    """The product of all elements up to and including each one, along `dim`; integers as int64.
+
+    Unlike PyTorch: where a NaN comes after a 0, gradients are NaN that are 0 there.
+    """
+    return _applied(CUMPROD, input, dim, dtype)
 
 
 @method

@@ -38,6 +38,7 @@ tensor([0.5, 1. ])
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -302,10 +303,11 @@ def smooth_l1_loss(
 ) -> Tensor:
     """The mean absolute error, rounded off where it is below `beta` ≥ 0; see `mse_loss`.
 
-    Unlike PyTorch: `target` must have the shape of `input`, as for `mse_loss`.
+    Unlike PyTorch: `target` must have the shape of `input`, as for `mse_loss`, and `beta` must be
+    finite.
     """
-    if not beta >= 0:
-        raise ValueError(f"smooth_l1_loss: beta={beta!r} must not be negative")
+    if not 0 <= beta < math.inf:
+        raise ValueError(f"smooth_l1_loss: beta={beta!r} must not be negative, infinite or NaN")
     return run("smooth_l1_loss", input, target, reduction, beta=float(beta))
 
 
@@ -320,10 +322,11 @@ def huber_loss(
 
     As torch's huber_loss, whose mean, unlike that of `mse_loss`, does not count by `weight`.
 
-    Unlike PyTorch: `target` must have the shape of `input`, as for `mse_loss`.
+    Unlike PyTorch: `target` must have the shape of `input`, as for `mse_loss`, and `delta` must be
+    finite.
     """
-    if not delta > 0:
-        raise ValueError(f"huber_loss: delta={delta!r} must be positive")
+    if not 0 < delta < math.inf:
+        raise ValueError(f"huber_loss: delta={delta!r} must be positive and finite")
     return run("huber_loss", input, target, reduction, weight, delta=float(delta))
 
 

@@ -276,7 +276,11 @@ def interpolate(
     `scale_factor` also says where the pixels lie, unless `recompute_scale_factor` asks for the
     ratio of the sizes. ValueError for what does not fit together, and for `antialias`.
 
-    Unlike PyTorch: antialias=True, volumes (5 axes) and integer tensors are refused.
+    Unlike PyTorch: antialias=True, volumes (5 axes) and integer tensors are refused. Where PyTorch
+    picks one of two neighbours by the size and format of the image, this is the same for all: with
+    "nearest" an output of the input's size or its double is a copy or has every pixel twice,
+    whatever `scale_factor` says; with "nearest-exact" a place on the edge of two pixels is rounded
+    in float32.
     """
     check_dtypes("interpolate", input=input)
     if input.ndim not in MODES:

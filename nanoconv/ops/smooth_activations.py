@@ -46,7 +46,7 @@ import math
 import numpy as np
 
 from ..tensor import Tensor, method
-from .activations import ACTIVATIONS, Pair, activation, real, run
+from .activations import ACTIVATIONS, Pair, activation, finite, real, run
 from .checks import check_dtypes
 
 Array = np.ndarray
@@ -186,7 +186,9 @@ def mish(input: Tensor, inplace: bool = False) -> Tensor:
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + e^(beta·x)) / beta, and x where beta·x > threshold.
 
-    As torch.nn.functional.softplus, but finite also where e^(beta·x) overflows below `threshold`.
+    As torch.nn.functional.softplus.
+
+    Unlike PyTorch: y and its slope are finite also where e^(beta·x) overflows below `threshold`.
     """
     b, t = real("softplus", "beta", beta), real("softplus", "threshold", threshold)
     return run("softplus", input, beta=b, threshold=t)
@@ -203,8 +205,11 @@ def softsign(input: Tensor) -> Tensor:
 
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
-    """x where x > 0, else alpha·(eˣ − 1), as torch.nn.functional.elu; `inplace` as in `relu`."""
-    return run("elu", input, alpha=real("elu", "alpha", alpha))
+    """x where x > 0, else alpha·(eˣ − 1), as torch.nn.functional.elu; `inplace` as in `relu`.
+
+    Unlike PyTorch: an infinite or NaN `alpha` is refused.
+    """
+    return run("elu", input, alpha=finite("elu", "alpha", alpha))
 
 
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
@@ -216,8 +221,10 @@ def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where x > 0, else alpha·(e^(x/alpha) − 1), as torch.nn.functional.celu; see `relu`.
 
     ValueError if alpha is 0.
+
+    Unlike PyTorch: an infinite or NaN `alpha` is refused.
     """
-    a = real("celu", "alpha", alpha)
+    a = finite("celu", "alpha", alpha)
     if a == 0:
         raise ValueError("celu: alpha=0, by which x would be divided; expected another number")
     return run("celu", input, alpha=a)

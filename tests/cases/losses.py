@@ -55,12 +55,19 @@ def with_classes(function):
     return call
 
 
+def over_classes(shapes, attrs):
+    """The longest sum: over the classes of one example, or over everything."""
+    x = shapes["x"]
+    alone = attrs.get("reduction") == "none"
+    return 8 + (x[min(1, len(x) - 1)] if alone else math.prod(x))
+
+
 LOSSES = [
     Case(
         "nll_loss",
         with_classes("nll_loss"),
         classified(),
-        lambda shapes, attrs: 8 + math.prod(shapes["x"]),
+        over_classes,
         values=scores,
         constants=("target", "w"),
     ),
@@ -68,7 +75,7 @@ LOSSES = [
         "cross_entropy",
         with_classes("cross_entropy"),
         entropies(),
-        lambda shapes, attrs: 8 + math.prod(shapes["x"]),
+        over_classes,
         values=scores,
         constants=("target", "w"),
     ),
@@ -76,7 +83,7 @@ LOSSES = [
         "cross_entropy.probabilities",
         lambda F, x, target, w, **attrs: F.cross_entropy(x, target, weight=w, **attrs),
         entropies(probabilities=True),
-        lambda shapes, attrs: 8 + math.prod(shapes["x"]),
+        over_classes,
         constants=("w",),
     ),
 ]
@@ -210,13 +217,21 @@ def climbed(*names):
 
 
 DISTANCE_LENGTH = 64  # roundings of a logarithm, a quotient and what the input's own error makes
+
+
+def terms(shapes, attrs):
+    """The longest sum: over all numbers, if it is taken."""
+    numbers = math.prod(next(iter(shapes.values())))
+    return DISTANCE_LENGTH + (0 if attrs.get("reduction") == "none" else numbers)
+
+
 DISTANCES = [
     *(
         Case(
             name,
             lambda F, x, target, name=name, **attrs: getattr(F, name)(x, target, **attrs),
             problems,
-            lambda shapes, attrs: DISTANCE_LENGTH + math.prod(shapes["x"]),
+            terms,
             climbed(*ladders),
             oracle=divergence if name == "kl_div" else None,
             values=values,
@@ -239,7 +254,7 @@ DISTANCES = [
         "binary_cross_entropy",
         lambda F, x, target, w, **attrs: F.binary_cross_entropy(x, target, weight=w, **attrs),
         weighted_pairs(("w",)),
-        lambda shapes, attrs: DISTANCE_LENGTH + math.prod(shapes["x"]),
+        terms,
         climbed("binary_cross_entropy"),
         values=probabilities,
         constants=("w",),
@@ -250,7 +265,7 @@ DISTANCES = [
             x, target, weight=w, pos_weight=p, **attrs
         ),
         weighted_pairs(("w", "p")),
-        lambda shapes, attrs: DISTANCE_LENGTH + math.prod(shapes["x"]),
+        terms,
         climbed("binary_cross_entropy_with_logits"),
         values=scores_and_answers,
         constants=("w", "p"),
@@ -260,7 +275,7 @@ DISTANCES = [
             name,
             function,
             problems,
-            lambda shapes, attrs: DISTANCE_LENGTH + math.prod(next(iter(shapes.values()))),
+            terms,
             climbed(*ladders),
             oracle=oracle,
             values=values,

@@ -2,7 +2,7 @@
 
 `--hypothesis-profile=random` draws anew for some minutes (`--hypothesis-seed` repeats a run),
 `--hypothesis-profile=thorough` digs (in test_ops.py more than 10,000 examples for each family of
-ops, which takes an hour on two cores), `--hypothesis-profile=quick` only looks.
+ops, which takes half an hour on two cores), `--hypothesis-profile=quick` only looks.
 """
 
 from hypothesis import HealthCheck, settings

@@ -631,7 +631,7 @@ def test_every_combination_of_arguments(row: str) -> None:
         else:
             accepted += 1
             problems += [f"{shown}: {text}" for text in differences(got, expected)]
-    assert accepted
+    assert accepted or row == "interpolate.antialias"  # which is not supported at all
     assert not problems, f"{len(problems)} combinations; the first:\n" + "\n".join(problems[:8])
 
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.report RESULT.json            RESULT.md and RESULT.png beside it
     python -m benchmarks.report --short RESULT.json    the same without the table of every layer
-    python -m benchmarks.report --ladder RESULT.json   prints the summary that the README shows
+    python -m benchmarks.report --ladder RESULT.json   prints what the README shows of the summary
 
 Ratios are of medians; "× NumPy" and "× PyTorch" say how many times faster a rung is.
 """
@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from . import chart
+from .layers import NETS
+from .reasons import reason
 from .rows import (
     LANGUAGES,
     NAMES,
@@ -71,10 +73,17 @@ def rows_table(rows: list[Row], markdown: bool) -> str:
     return table(header, body, markdown)
 
 
-def ladder(result: dict[str, Any]) -> str:
-    """The summary: for each family and language the geometric mean over all layers."""
+def ladder(result: dict[str, Any], of_nets: bool = False) -> str:
+    """The summary: for each family and language the geometric mean over all layers.
+
+    `of_nets`   only the ops of the three nets of `layers.py`, and of their layers
+    """
     body = []
-    for name, rows in grouped((r for r in result["rows"] if not r["part"]), family).items():
+    whole = [r for r in result["rows"] if not r["part"]]
+    if of_nets:
+        ops = {layer.op for net in NETS.values() for layer in net} | {"im2col"}
+        whole = [r for r in whole if r["op"] in ops and r["layer"].partition(".")[0] in NETS]
+    for name, rows in grouped(whole, family).items():
         by_language = grouped(rows, language)
         cells = []
         for lang in LANGUAGES:
@@ -163,7 +172,7 @@ def tile_share(result: dict[str, Any], asked: float = 0.85) -> str:
 def whole_calls(result: dict[str, Any]) -> str:
     """Ops without a ladder beside PyTorch's, with the tape and all the Python around."""
     body = []
-    for found in grouped(result.get("calls", []), lambda r: (r["op"], r["name"])).values():
+    for found in grouped(result["calls"], lambda r: (r["op"], r["name"])).values():
         first, both = found[0], {r["direction"]: r for r in found}
         cells = []
         for direction in DIRECTIONS:
@@ -187,13 +196,13 @@ def slower_than_pytorch(result: dict[str, Any]) -> list[str]:
         for auto in (r for r in rows if r["auto"] and peer):
             if all(auto[k] > PATIENCE * peer[k] for k in ("ms", "min_ms")):
                 found.append((auto["problem"], auto["layer"], auto["shape"], auto, peer["ms"]))
-    for r in result.get("calls", []):
+    for r in result["calls"]:
         if max(r["over_pytorch"], r["best_over_pytorch"]) < 1 / PATIENCE:
             title = f"{r['op']} {r['direction']}"
             found.append((title, r["name"], r["shape"], r, r["pytorch_ms"]))
     return [
         f"{problem} on {layer} ({shape}): {digits(ours['ms'])} ms, PyTorch {digits(ms)} ms, "
-        f"{digits(ours['ms'] / ms)} times as long"
+        f"{digits(ours['ms'] / ms)} times as long: {reason(problem)}"
         for problem, layer, shape, ours, ms in found
     ]
 
@@ -260,12 +269,14 @@ def markdown(result: dict[str, Any], picture: str, short: bool = False) -> str:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__)
     parser.add_argument("result", type=Path, help="a JSON file of `pytest benchmarks`")
-    parser.add_argument("--ladder", action="store_true", help="print only the summary table")
+    parser.add_argument(
+        "--ladder", action="store_true", help="print only the ops of the three nets"
+    )
     parser.add_argument("--short", action="store_true", help="no table of every layer")
     options = parser.parse_args(argv)
     result = json.loads(options.result.read_text(encoding="utf-8"))
     if options.ladder:
-        print(ladder(result))
+        print(ladder(result, of_nets=True))
         return
     page, picture = options.result.with_suffix(".md"), options.result.with_suffix(".png")
     chart.draw(result, picture)

@@ -79,4 +79,6 @@ def family(row: Row) -> str:
         name = "activations"
     elif row["op"] == "conv2d":
         name += f" {row['kernel']}×{row['kernel']}"
+    elif row["op"] == "conv_transpose2d":  # which runs the gradients of the others forward
+        name = f"transposed: {name}"
     return f"{name}, {direction.replace('_', ' ')}" if direction else name

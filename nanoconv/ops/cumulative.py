@@ -148,7 +148,7 @@ def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
 def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """The product of all elements up to and including each one, along `dim`; integers as int64.
 
-    Unlike PyTorch: where a NaN comes after a 0, gradients are NaN that are 0 there.
+    Unlike PyTorch: where there is a 0, gradients of NaN and infinity may be NaN that are not there.
     """
     return _applied(CUMPROD, input, dim, dtype)
 

@@ -1,9 +1,11 @@
 """Hypothesis profiles: the default run is short and the same each time.
 
 `--hypothesis-profile=random` draws anew for some minutes (`--hypothesis-seed` repeats a run),
-`--hypothesis-profile=thorough` digs (in test_ops.py more than 10,000 examples for each family of
-ops, which takes half an hour on two cores), `--hypothesis-profile=quick` only looks.
+`--hypothesis-profile=thorough` digs (half an hour for test_ops.py on two cores; tools/long_run.py
+gives each family of ops 10,000 examples), `--hypothesis-profile=quick` only looks.
 """
+
+import os
 
 from hypothesis import HealthCheck, settings
 
@@ -18,6 +20,9 @@ settings.register_profile(
     "random", max_examples=40, deadline=None, print_blob=True, suppress_health_check=slow_is_fine
 )
 settings.register_profile(
-    "thorough", max_examples=350, deadline=None, suppress_health_check=slow_is_fine
+    "thorough",
+    max_examples=int(os.environ.get("NANOCONV_EXAMPLES", "350")),
+    deadline=None,
+    suppress_health_check=slow_is_fine,
 )
 settings.load_profile("default")

@@ -112,6 +112,7 @@ def workload() -> None:
         backward(F.im2col(x, 3, stride=2, padding=1))
         backward(F.linear(normal(5, C), normal(O, C), normal(O)))
         backward(F.max_pool2d(x, 3, 2, padding=1))
+        F.max_pool2d(x.detach(), 3, 2, padding=1)  # maxima alone
         backward(F.avg_pool2d(x, 2, 1, padding=1))
         backward(F.adaptive_avg_pool2d(x, 2))
         backward(F.batch_norm(x, None, None, normal(C), normal(C), training=True))

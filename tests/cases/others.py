@@ -42,8 +42,8 @@ def along_an_axis(draw):
 
 
 def along_the_axis(shapes, attrs):
-    """The longest sum: along `dim`; and a few roundings of each exponential."""
-    return 8 + (shapes["x"][attrs["dim"]] if shapes["x"] else 1)
+    """The longest sum: along `dim`; and roundings of exponentials, which small x do not show."""
+    return 64 + (shapes["x"][attrs["dim"]] if shapes["x"] else 1)
 
 
 OTHERS = [

@@ -1,0 +1,66 @@
+/* Runs the steps of a plan, one after the other, each by all threads of a team.
+
+   One parallel region holds the whole run: to open one takes ten times as long as to meet at the
+   barrier below, and small networks have a step every ten microseconds. Work is cut beforehand, in
+   equal parts, by each step: to hand out pieces one at a time costs more than it evens out.
+
+   barrier  each thread adds itself to those that have come; the last one turns the sense over, for
+            which the others wait. They wait spinning, since the next step is usually 1 µs away, but
+            not for long: on a machine with other work the thread that is late may not be running
+            at all, and then its place is better given to it. */
+#ifndef NANOCONV_RUN_H
+#define NANOCONV_RUN_H
+
+#include <sched.h>
+#include <stdatomic.h>
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#include "step.h"
+
+#define SPINS 2000
+
+struct barrier {
+    _Alignas(64) atomic_long come;
+    _Alignas(64) atomic_long sense; /* how often all have met */
+};
+
+static void meet(barrier *b, ptrdiff_t T) {
+    if (T == 1) return;
+    long sense = atomic_load_explicit(&b->sense, memory_order_relaxed);
+    if (atomic_fetch_add_explicit(&b->come, 1, memory_order_acq_rel) == T - 1) {
+        atomic_store_explicit(&b->come, 0, memory_order_relaxed);
+        atomic_store_explicit(&b->sense, sense + 1, memory_order_release);
+        return;
+    }
+    for (long spins = 0; atomic_load_explicit(&b->sense, memory_order_acquire) == sense; spins++) {
+        if (spins < SPINS)
+            PAUSE();
+        else
+            sched_yield();
+    }
+}
+
+/* The steps as thread t of T. */
+static void run_steps(const step *steps, ptrdiff_t n, barrier *b, ptrdiff_t t, ptrdiff_t T) {
+    for (ptrdiff_t i = 0; i < n; i++) {
+        steps[i].run(&steps[i], t, T);
+        meet(b, T);
+    }
+}
+
+/* The steps by T threads; fewer, if the system has no more. */
+static void run_team(const step *steps, ptrdiff_t n, barrier *b, ptrdiff_t T) {
+#ifdef _OPENMP
+    if (T > 1) {
+#pragma omp parallel num_threads(T)
+        run_steps(steps, n, b, omp_get_thread_num(), omp_get_num_threads());
+        return;
+    }
+#endif
+    run_steps(steps, n, b, 0, 1);
+}
+
+#endif

@@ -13,6 +13,7 @@
 
 #include <sched.h>
 #include <stdatomic.h>
+#include <time.h>
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -61,6 +62,31 @@ static void run_team(const step *steps, ptrdiff_t n, barrier *b, ptrdiff_t T) {
     }
 #endif
     run_steps(steps, n, b, 0, 1);
+}
+
+/* The same, with the seconds that each step takes until all threads have come to its end. */
+static void time_team(const step *steps, ptrdiff_t n, barrier *b, ptrdiff_t T, double *seconds) {
+#ifdef _OPENMP
+#pragma omp parallel num_threads(T)
+#endif
+    {
+#ifdef _OPENMP
+        ptrdiff_t t = omp_get_thread_num(), team = omp_get_num_threads();
+#else
+        ptrdiff_t t = 0, team = 1;
+#endif
+        struct timespec before, after;
+        meet(b, team);
+        clock_gettime(CLOCK_MONOTONIC, &before);
+        for (ptrdiff_t i = 0; i < n; i++) {
+            steps[i].run(&steps[i], t, team);
+            meet(b, team);
+            clock_gettime(CLOCK_MONOTONIC, &after);
+            if (t == 0)
+                seconds[i] = (after.tv_sec - before.tv_sec) + 1e-9 * (after.tv_nsec - before.tv_nsec);
+            before = after;
+        }
+    }
 }
 
 #endif

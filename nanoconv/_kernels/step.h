@@ -68,18 +68,26 @@ static inline float *pixel(const image *of, ptrdiff_t h, ptrdiff_t w) {
     return of->at + h * of->row + w * of->pitch;
 }
 
-static inline void clear(float *p, ptrdiff_t n) { memset(p, 0, n * sizeof *p); }
+/* Zeros in n pixels of y from p on: in its own channels, where others share the memory. */
+static inline void clear_pixels(const image *y, float *p, ptrdiff_t n) {
+    size_t whole = (y->C + LANES - 1) / LANES * LANES;
+    if (y->pitch <= (ptrdiff_t)whole)
+        memset(p, 0, n * y->pitch * sizeof *p);
+    else
+        for (ptrdiff_t i = 0; i < n; i++) memset(p + i * y->pitch, 0, whole * sizeof *p);
+}
 
 /* The halo that belongs to the rows h0 ≤ h < h1. */
 static inline void clear_sides(const image *y, ptrdiff_t h0, ptrdiff_t h1) {
     if (h0 >= h1) return;
-    float *start = y->at - y->left * y->pitch;
-    if (h0 == 0 && y->top) clear(start - y->top * y->row, y->top * y->row);
+    ptrdiff_t width = y->left + y->W + y->right;
+    for (ptrdiff_t h = -y->top; h0 == 0 && h < 0; h++) clear_pixels(y, pixel(y, h, -y->left), width);
     for (ptrdiff_t h = h0; h < h1 && y->left + y->right; h++) {
-        clear(start + h * y->row, y->left * y->pitch);
-        clear(pixel(y, h, y->W), y->right * y->pitch);
+        clear_pixels(y, pixel(y, h, -y->left), y->left);
+        clear_pixels(y, pixel(y, h, y->W), y->right);
     }
-    if (h1 == y->H && y->bottom) clear(start + y->H * y->row, y->bottom * y->row);
+    for (ptrdiff_t h = y->H; h1 == y->H && h < y->H + y->bottom; h++)
+        clear_pixels(y, pixel(y, h, -y->left), width);
 }
 
 /* Waits until all threads of the team have come here. */

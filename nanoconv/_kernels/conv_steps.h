@@ -1,0 +1,116 @@
+/* A dense or grouped convolution of one image, of any window, stride and dilation, as a step.
+
+   layout   images as in step.h, whose halo is at least the padding. A stem may read an image whose
+            pixels are C floats apart, without lanes that are 0
+   loops    groups → blocks of pixels → panels of output channels → pieces of a row → tiles
+   tile     conv_tiles.h
+   why      a block of some hundred pixels stays in L1 or L2 while all panels pass over it, a panel
+            while all tiles of the block do. Where the window never leaves a row (1×1, no halo
+            between the rows) a block is one run of pixels, so that tiles need not end with a row.
+
+   Threads share out pixels, row by row; where there are few of them, vectors of output channels:
+   weights are then read once by one thread, and they are more than the image. */
+#ifndef NANOCONV_CONV_STEPS_H
+#define NANOCONV_CONV_STEPS_H
+
+#include "conv_tiles.h"
+
+enum {
+    FEW_PIXELS = 64,      /* up to 8×8, threads share out channels */
+    BLOCK = 128,          /* pixels */
+    LARGE_PANEL = 100000, /* floats: a panel of a large window takes its segments one by one */
+};
+
+/* True if the pixels of all rows are as far apart as those of one. */
+static int is_flat(const step *s) {
+    const image *x = &s->x, *y = &s->y, *r = &s->r;
+    const window *of = &s->of;
+    return of->KH == 1 && of->sh == 1 && of->sw == 1 && x->row == x->pitch * y->W &&
+           y->row == y->pitch * y->W && (!r->at || r->row == r->pitch * y->W);
+}
+
+/* The vectors v0 ≤ v < v1 of one group's outputs for the pixels p0 ≤ p < p1 of an image, whose row
+   i begins at y[i·y_row], and whose window at x[i·x_row]. */
+typedef struct {
+    const float *x;
+    float *y;
+    const float *r;
+    ptrdiff_t x_row, y_row, r_row; /* from row to row of outputs */
+    ptrdiff_t W;
+} conv_rows;
+
+static void conv_block(const step *s, const conv_rows *at, ptrdiff_t g, ptrdiff_t p0, ptrdiff_t p1,
+                       ptrdiff_t v0, ptrdiff_t v1) {
+    ptrdiff_t N = s->y.C / s->of.G, K = s->K, segments = s->of.KH;
+    ptrdiff_t per_group = whole_vectors(N);
+    const float *w = s->w + g * per_group * K * segments, *b = s->b + g * per_group;
+    conv_part part = {
+        .x_step = s->of.sw * s->x.pitch, .x_row = s->of.dh * s->x.row,
+        .y_step = s->y.pitch, .r_step = s->r.pitch,
+        .gather = s->gather ? s->gather + g * K : NULL,
+        .segments = segments, .K = K,
+        .activation = s->activation, .low = s->low, .high = s->high,
+    };
+    const float *x = at->x + (s->gather ? 0 : g * K);
+    for (ptrdiff_t p = 0; p < panel_count(N); p++) {
+        ptrdiff_t begin = panel_begin(p, N), width = panel_begin(p + 1, N) - begin;
+        ptrdiff_t n = larger(begin, v0 * LANES), end = smaller(begin + width, v1 * LANES);
+        if (n >= end) continue;
+        ptrdiff_t one_by_one = width * K * segments > LARGE_PANEL ? segments : 1;
+        part.segments = segments / one_by_one;
+        part.w_step = width;
+        part.b = b + n;
+        for (ptrdiff_t q = 0; q < one_by_one; q++) {
+            part.w = w + begin * K * segments + q * K * width + n - begin;
+            part.resume = q > 0;
+            part.unfinished = q < one_by_one - 1;
+            for (ptrdiff_t m = p0, next; m < p1; m = next) {
+                ptrdiff_t i = m / at->W, j = m % at->W;
+                next = smaller(p1, (i + 1) * at->W);
+                conv_run(&part, x + i * at->x_row + q * part.x_row + j * part.x_step,
+                         at->y + i * at->y_row + j * s->y.pitch + g * N + n,
+                         at->r ? at->r + i * at->r_row + j * s->r.pitch + g * N + n : NULL,
+                         next - m, (end - n) / LANES, smaller(end, s->of.G > 1 ? N : end) - n);
+            }
+        }
+    }
+}
+
+/* The pixels p0 ≤ p < p1 and vectors v0 ≤ v < v1 of every group, in blocks. */
+static void conv_blocks(const step *s, const conv_rows *at, ptrdiff_t p0, ptrdiff_t p1,
+                        ptrdiff_t v0, ptrdiff_t v1) {
+    ptrdiff_t blocks = ceil_div(p1 - p0, BLOCK), first = p0;
+    ptrdiff_t rows = larger(1, BLOCK / at->W) * at->W; /* whole rows: no tile is cut short */
+    for (ptrdiff_t g = 0; g < s->of.G; g++)
+        if (is_flat(s) || at->W > BLOCK)
+            for (ptrdiff_t i = 0; i < blocks; i++)
+                conv_block(s, at, g, p0 + share(p1 - p0, i, blocks),
+                           p0 + share(p1 - p0, i + 1, blocks), v0, v1);
+        else
+            for (ptrdiff_t p = first, next; p < p1; p = next) {
+                next = smaller(p1, (p / rows + 1) * rows);
+                conv_block(s, at, g, p, next, v0, v1);
+            }
+}
+
+static void conv_step(const step *s, ptrdiff_t t, ptrdiff_t T) {
+    const image *y = &s->y;
+    const window *of = &s->of;
+    ptrdiff_t pixels = y->H * y->W, vectors = ceil_div(y->C / of->G, LANES);
+    conv_rows at = {
+        .x = pixel(&s->x, -of->pt, -of->pl), .y = y->at, .r = s->r.at,
+        .x_row = of->sh * s->x.row, .y_row = y->row, .r_row = s->r.row,
+        .W = y->W,
+    };
+    if (is_flat(s)) at.W = larger(pixels, 1);
+    if (pixels <= FEW_PIXELS && vectors >= T) {
+        if (t == 0) clear_sides(y, 0, y->H);
+        conv_blocks(s, &at, 0, pixels, share(vectors, t, T), share(vectors, t + 1, T));
+    } else {
+        ptrdiff_t p0 = share(pixels, t, T), p1 = share(pixels, t + 1, T);
+        clear_sides(y, ceil_div(p0, y->W), ceil_div(p1, y->W)); /* of the rows that begin here */
+        conv_blocks(s, &at, p0, p1, 0, vectors);
+    }
+}
+
+#endif

@@ -1,0 +1,291 @@
+"""Runs a plan: steps whose places in memory are known, again and again, without Python in between.
+
+infer/plan.py makes the steps; run.h runs them. Here a `Program` turns them into C structs once, and
+for each call that is under way at the same time a `Worker` has an arena of its own, with a copy of
+the structs whose pointers are those of that arena. So calls never share what they write, and
+a call that finds a free worker allocates nothing.
+
+An image of a batch is a run of its own. Two threads take two images, each through the whole plan:
+what one step writes is then still in the cache for the next, and nobody waits. What is left over,
+or a single image, is run by all threads together, step by step.
+"""
+
+from cython.parallel cimport prange
+from cython.view cimport array as cvarray
+from libc.stdint cimport int32_t
+from libc.stdlib cimport free
+from libc.string cimport memcpy, memset
+from posix.stdlib cimport posix_memalign
+
+cdef extern from "steps.h" nogil:
+    const int LANES
+    const int REGISTERS
+    ctypedef struct Barrier "barrier":
+        pass
+    ctypedef struct Image "image":
+        float *at
+        Py_ssize_t H, W, C, pitch, row, top, bottom, left, right
+    ctypedef struct Window "window":
+        Py_ssize_t KH, KW, sh, sw, pt, pl, dh, dw, G
+    ctypedef struct Step "step":
+        void (*run)(const Step *, Py_ssize_t, Py_ssize_t) noexcept nogil
+        Image x, r, y
+        Window of
+        const float *w
+        const float *b
+        const int32_t *gather
+        float *scratch
+        Py_ssize_t scratch_floats, K, part_count
+        int32_t activation
+        float low, high
+        const Step *parts
+        Barrier *meet
+    ctypedef void (*Run)(const Step *, Py_ssize_t, Py_ssize_t) noexcept nogil
+    Run step_named(const char *name)
+    void run_steps(const Step *steps, Py_ssize_t n, Barrier *b, Py_ssize_t t, Py_ssize_t T)
+    void run_team(const Step *steps, Py_ssize_t n, Barrier *b, Py_ssize_t T)
+    void time_team(const Step *steps, Py_ssize_t n, Barrier *b, Py_ssize_t T, double *seconds)
+
+cdef enum Region:
+    NOWHERE, ARENA, WEIGHTS, INPUT, OUTPUT
+
+    MOST = 64                   # inputs, and outputs
+    MOST_THREADS = 1024
+
+cdef struct Buffers:
+    # What one call is given: floats, and how many of them make one image.
+    float *inputs[MOST]
+    float *outputs[MOST]
+    Py_ssize_t input_floats[MOST]
+    Py_ssize_t output_floats[MOST]
+
+cdef struct Place:
+    # Where an image of a step begins: `offset` floats into a region; of inputs and outputs, which.
+    int region
+    Py_ssize_t which, offset
+
+
+cdef struct Places:
+    Place x, r, y
+    Py_ssize_t w, b, gather, scratch    # floats into the weights, the tables, the arena; or -1
+    Py_ssize_t parts                    # the first of them among all steps
+
+
+def lanes():
+    """Floats in a vector of this level: what channels are padded to."""
+    return LANES
+
+
+def registers():
+    """Vector registers of this level: with `lanes`, what weights are packed for."""
+    return REGISTERS
+
+
+cdef struct Worker:
+    float *arena
+    Step *steps             # with pointers into the arena
+    Barrier *barrier
+
+
+cdef class Owner:
+    """Frees a worker that nobody needs any more."""
+
+    cdef Worker worker
+
+    def __dealloc__(self):
+        free(self.worker.arena)
+        free(self.worker.steps)
+        free(self.worker.barrier)
+
+
+cdef void *aligned_memory(size_t size) except NULL:
+    cdef void *memory = NULL
+    if posix_memalign(&memory, 64, size + 64):
+        raise MemoryError(f"a plan needs {size} bytes of memory for its intermediate images")
+    memset(memory, 0, size + 64)
+    return memory
+
+
+cdef Image image_of(found, Place *place) except *:
+    cdef Image image
+    memset(&image, 0, sizeof(Image))
+    place.region = NOWHERE
+    if found is not None:
+        place.region, place.which, place.offset = found.place
+        image.H, image.W, image.C = found.H, found.W, found.C
+        image.pitch, image.row = found.pitch, found.row
+        image.top, image.bottom, image.left, image.right = found.halo
+    return image
+
+
+cdef class Program:
+    """The steps of a plan, ready to run on any number of images."""
+
+    cdef Step *steps
+    cdef Places *places
+    cdef Py_ssize_t main, count         # steps of the plan; with those inside of fused ones
+    cdef const float *weights
+    cdef const int32_t *tables
+    cdef object keep                    # what these two point into
+    cdef readonly Py_ssize_t arena_floats
+    cdef list idle
+    cdef readonly list input_floats, output_floats
+
+    def __init__(self, steps, weights, tables, arena_floats, input_floats, output_floats):
+        """`steps` as infer/plan.py describes them; sizes of one image of each input and output."""
+        cdef Py_ssize_t k
+        cdef const float[::1] w = weights
+        cdef const int32_t[::1] g = tables
+        self.weights, self.tables, self.keep = &w[0], &g[0], (weights, tables)
+        self.arena_floats = arena_floats
+        if max(len(input_floats), len(output_floats)) > MOST:
+            raise ValueError(
+                f"compile: the model has {len(input_floats)} inputs and {len(output_floats)} "
+                f"outputs; expected at most {MOST} of each")
+        self.input_floats, self.output_floats = list(input_floats), list(output_floats)
+        self.idle = []
+        flat = list(steps)
+        self.main = len(flat)
+        first = []
+        for step in list(flat):
+            first.append(len(flat))
+            flat.extend(step.parts)
+        self.count = len(flat)
+        self.steps = <Step *> aligned_memory(self.count * sizeof(Step))
+        self.places = <Places *> aligned_memory(self.count * sizeof(Places))
+        for k in range(self.count):
+            self._fill(k, flat[k], first[k] if k < self.main else -1)
+
+    def __dealloc__(self):
+        free(self.steps)
+        free(self.places)
+
+    cdef int _fill(self, Py_ssize_t k, step, Py_ssize_t parts) except -1:
+        cdef Step *s = &self.steps[k]
+        cdef Places *p = &self.places[k]
+        s.run = step_named(step.kernel.encode())
+        if s.run == NULL:
+            raise ValueError(f"Program: no kernel is named {step.kernel!r}")
+        s.x = image_of(step.x, &p.x)
+        s.r = image_of(step.r, &p.r)
+        s.y = image_of(step.y, &p.y)
+        w = step.window
+        s.of.KH, s.of.KW, s.of.sh, s.of.sw, s.of.pt, s.of.pl, s.of.dh, s.of.dw, s.of.G = w
+        s.K, s.scratch_floats, s.part_count = step.K, step.scratch_floats, len(step.parts)
+        s.activation, s.low, s.high = step.activation, step.low, step.high
+        p.w, p.b, p.gather, p.scratch = step.w, step.b, step.gather, step.scratch
+        p.parts = parts
+        return 0
+
+    cdef Owner _owner(self):
+        # A worker that is free, or a new one.
+        if self.idle:
+            return self.idle.pop()
+        cdef Owner owner = Owner()
+        cdef Worker *made = &owner.worker
+        cdef float *arena
+        cdef Step *s
+        cdef Places *p
+        cdef Py_ssize_t k
+        made.arena = arena = <float *> aligned_memory(self.arena_floats * sizeof(float))
+        made.steps = <Step *> aligned_memory(self.count * sizeof(Step))
+        made.barrier = <Barrier *> aligned_memory(sizeof(Barrier))
+        memcpy(made.steps, self.steps, self.count * sizeof(Step))
+        for k in range(self.count):
+            s, p = &made.steps[k], &self.places[k]
+            if p.x.region == ARENA:
+                s.x.at = arena + p.x.offset
+            if p.r.region == ARENA:
+                s.r.at = arena + p.r.offset
+            if p.y.region == ARENA:
+                s.y.at = arena + p.y.offset
+            s.w = self.weights + p.w if p.w >= 0 else NULL
+            s.b = self.weights + p.b if p.b >= 0 else NULL
+            s.gather = self.tables + p.gather if p.gather >= 0 else NULL
+            s.scratch = arena + p.scratch if p.scratch >= 0 else NULL
+            s.parts = made.steps + p.parts if s.part_count else NULL
+            s.meet = made.barrier
+        return owner
+
+    cdef void _bind(self, Worker *worker, Buffers *given, Py_ssize_t n) noexcept nogil:
+        # Point the steps at the n-th image of the inputs and outputs of a call.
+        cdef Py_ssize_t k
+        cdef Step *s
+        cdef Places *p
+        for k in range(self.count):
+            s, p = &worker.steps[k], &self.places[k]
+            if p.x.region == INPUT:
+                s.x.at = given.inputs[p.x.which] + n * given.input_floats[p.x.which] + p.x.offset
+            if p.y.region == OUTPUT:
+                s.y.at = given.outputs[p.y.which] + n * given.output_floats[p.y.which] + p.y.offset
+
+    cdef void _run_images(
+        self, Worker *worker, Buffers *given, Py_ssize_t t, Py_ssize_t N, Py_ssize_t T
+    ) noexcept nogil:
+        cdef Py_ssize_t n
+        for n in range(N * t // T, N * (t + 1) // T):
+            self._bind(worker, given, n)
+            run_steps(worker.steps, self.main, worker.barrier, 0, 1)
+
+    cdef Buffers _buffers(self, inputs, outputs, Py_ssize_t N) except *:
+        cdef Buffers given
+        cdef const float[::1] x
+        cdef float[::1] y
+        cdef Py_ssize_t k
+        for k, (array, floats) in enumerate(zip(inputs, self.input_floats, strict=True)):
+            x = array
+            assert x.size == N * floats
+            given.inputs[k], given.input_floats[k] = <float *> &x[0], floats
+        for k, (array, floats) in enumerate(zip(outputs, self.output_floats, strict=True)):
+            y = array
+            assert y.size == N * floats
+            given.outputs[k], given.output_floats[k] = &y[0], floats
+        return given
+
+    def run(self, inputs, outputs, Py_ssize_t N, int threads):
+        """N images: flat contiguous float32 `inputs` into `outputs`, by up to `threads` threads."""
+        cdef Buffers given = self._buffers(inputs, outputs, N)
+        cdef Py_ssize_t n, t, T = min(threads, MOST_THREADS)
+        cdef Py_ssize_t shared = N // T * T if T > 1 and N > 1 else 0
+        cdef Worker workers[MOST_THREADS]
+        cdef list owners = [self._owner() for _ in range(T if shared else 1)]
+        for n in range(len(owners)):
+            workers[n] = (<Owner> owners[n]).worker
+        with nogil:
+            if shared:
+                for t in prange(T, schedule="static", num_threads=threads):
+                    self._run_images(&workers[t], &given, t, shared, T)
+            for n in range(shared, N):
+                self._bind(&workers[0], &given, n)
+                run_team(workers[0].steps, self.main, workers[0].barrier, T)
+        self.idle.extend(owners)
+
+    def trace(self, inputs, outputs, Py_ssize_t N, int threads, see):
+        """As `run` for one image; after each step, `see(k, y)` with the floats from y.at on."""
+        cdef Buffers given = self._buffers(inputs, outputs, 1)
+        cdef Owner owner = self._owner()
+        cdef Worker *worker = &owner.worker
+        cdef Py_ssize_t k, floats
+        self._bind(worker, &given, 0)
+        for k in range(self.main):
+            with nogil:
+                run_team(worker.steps + k, 1, worker.barrier, threads)
+            if self.places[k].y.region == ARENA:
+                floats = self.arena_floats - self.places[k].y.offset
+                see(k, <float[:floats]> worker.steps[k].y.at)
+        self.idle.append(owner)
+
+    def time(self, inputs, outputs, int threads, Py_ssize_t runs):
+        """The seconds that each step of one image takes, in each of `runs` runs: a list of lists."""
+        cdef Buffers given = self._buffers(inputs, outputs, 1)
+        cdef Owner owner = self._owner()
+        cdef double[::1] seconds = cvarray((self.main,), sizeof(double), "d")
+        found = []
+        self._bind(&owner.worker, &given, 0)
+        for _ in range(runs):
+            with nogil:
+                time_team(
+                    owner.worker.steps, self.main, owner.worker.barrier, threads, &seconds[0])
+            found.append(list(seconds))
+        self.idle.append(owner)
+        return found

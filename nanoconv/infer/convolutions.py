@@ -1,0 +1,209 @@
+"""Which kernel computes a convolution, and how it wants its weights.
+
+    winograd2/4   3×3 with stride 1, where the multiplications saved outweigh the transforms
+    conv          everything else that is dense or grouped: tiles that read the image as it lies
+    depthwise     a filter for each channel
+    linear        one image: every weight is read once
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..graph.ir import Node
+from ..ops.geometry import Geometry, extent
+from . import packing
+from .layout import Halo, View
+from .plan import Lowering, Unsupported, activation, lowers, places
+from .steps import Draft, Packed
+
+Array = np.ndarray
+
+
+def around(geo: Geometry) -> Halo:
+    """The zeros that the windows of a convolution see around its image."""
+    bottom = (geo.OH - 1) * geo.sh + extent(geo.KH, geo.dh) - geo.pt - geo.H
+    right = (geo.OW - 1) * geo.sw + extent(geo.KW, geo.dw) - geo.pl - geo.W
+    return Halo(geo.pt, max(bottom, 0), geo.pl, max(right, 0))
+
+
+def window(geo: Geometry) -> tuple[int, ...]:
+    return geo.KH, geo.KW, geo.sh, geo.sw, geo.pt, geo.pl, geo.dh, geo.dw, geo.G
+
+
+def constants(low: Lowering, node: Node) -> tuple[Array, Array | None]:
+    """The weight and bias of a node."""
+    _, w, b, *_ = node.inputs
+    weight, bias = low.constant(w), low.constant(b)
+    if weight is None or (b is not None and bias is None):
+        raise Unsupported(node, "its weights are computed")
+    return weight, bias
+
+
+def residual(low: Lowering, node: Node) -> View | None:
+    return low.image(node.inputs[3]) if len(node.inputs) > 3 and node.inputs[3] is not None else None
+
+
+def bias(low: Lowering, b: Array | None, O: int, G: int = 1) -> Packed:
+    floats = G * low.machine.whole(O // G)
+    return Packed(floats, lambda: packing.vector(low.machine, b, O, G))
+
+
+# --------------------------------------------------------------------------- dense and grouped
+
+
+@lowers("conv2d", "conv2d_act")
+def conv2d(low: Lowering, node: Node) -> None:
+    geo: Geometry = node.attrs["geo"]
+    w, b = constants(low, node)
+    r = residual(low, node)
+    x = low.view(node.inputs[0])
+    m = winograd_tile(low, geo)
+    if m:
+        return winograd(low, node, geo, m, w, b, r)
+    if len({run.buffer for run in x.runs}) > 1 and not low.share_shapes(x):
+        x = low.image(node.inputs[0])
+    if x.strided and around(geo) != (0, 0, 0, 0):
+        x = low.copied(x)
+    for run in x.runs:
+        run.buffer.demand(around(geo))
+    machine, lanes = low.machine, low.machine.lanes
+    frozen = x.buffer.shape.frozen
+    one_run = len(x.runs) == 1 and not x.strided
+    waste = 1.0 if frozen else geo.C / machine.whole(geo.C)
+    as_run = one_run and geo.G == 1 and (geo.KW == 1 or (geo.dw == 1 and waste > 0.9))
+    as_run = as_run and (geo.KW == 1 or frozen or x.is_image(lanes) and x.buffer.parent is None)
+    # Groups of a 1×1 convolution are runs, too, one behind the other.
+    as_run = as_run or (one_run and geo.KW == 1)
+    Cg, Og = geo.C // geo.G, geo.O // geo.G
+
+    def pitch() -> int | None:
+        return x.buffer.shape.pitch if as_run and geo.KW > 1 else None
+
+    def weights() -> Packed:
+        K = geo.KH * geo.KW * (pitch() or Cg)
+        floats = geo.G * K * machine.whole(Og)
+        return Packed(floats, lambda: packing.dense(machine, w, geo.G, pitch()))
+
+    def table() -> Array:
+        channel = places(x) if len(x.runs) > 1 else np.arange(geo.C)
+        taps = np.arange(geo.KW) * geo.dw * x.buffer.shape.pitch * x.sw
+        grouped = channel.reshape(geo.G, 1, Cg) + taps[:, None]
+        return grouped.astype(np.int32)
+
+    y = low.new(geo.O, geo.OH, geo.OW)
+    draft = Draft("conv", x, y, r, window(geo), geo.KW * Cg, activation(node.attrs), weights)
+    draft.b = bias(low, b, geo.O, geo.G)
+    if as_run:
+        draft.extra["K"] = lambda: geo.KW * (pitch() or Cg)
+    else:
+        draft.gather = table
+    kind = "1×1" if geo.KH == geo.KW == 1 else f"{geo.KH}×{geo.KW}"
+    kind += f"/{geo.sh}" if geo.sh > 1 else ""
+    kind += f" {geo.G} groups" if geo.G > 1 else ""
+    through = "" if as_run else ", channels through a table"
+    draft.why = f"{kind}{through}"
+    draft.macs = geo.O * geo.OH * geo.OW * Cg * geo.KH * geo.KW
+    low.set(node, draft)
+
+
+def winograd_tile(low: Lowering, geo: Geometry) -> int:
+    """The size of Winograd tiles that is fastest here, or 0 for none.
+
+    In multiply-adds: the products of all tiles; about 12 for each number that a transform reads or
+    writes; and what weights cost that are too many for L2 and come from memory.
+    """
+    if "winograd" in low.without or geo.G > 1 or (geo.KH, geo.KW) != (3, 3):
+        return 0
+    if (geo.sh, geo.sw, geo.dh, geo.dw) != (1, 1, 1, 1) or min(geo.C, geo.O) < low.machine.lanes:
+        return 0
+
+    def cost(m: int) -> float:
+        tiles = -(-geo.OH // m) * -(-geo.OW // m)
+        places = (m + 2) ** 2 if m > 1 else 9
+        weights = places * geo.C * geo.O
+        transforms = 12 * tiles * places * (geo.C + geo.O) if m > 1 else 0
+        streamed = 12 * weights if weights > 200_000 else 0
+        return tiles * places * geo.C * geo.O + transforms + streamed
+
+    best = min((1, 2, 4), key=cost)
+    return best if best > 1 else 0
+
+
+def winograd(
+    low: Lowering, node: Node, geo: Geometry, m: int, w: Array, b: Array | None, r: View | None
+) -> None:
+    from nanoconv._kernels import plan_cy
+
+    from ..ops.winograd import winograd_weights
+
+    machine = low.machine
+    x = low.image(node.inputs[0])
+    if x.strided:
+        x = low.copied(x)
+    x.buffer.demand(around(geo))
+    floats = (m + 2) ** 2 * geo.C * machine.whole(geo.O)
+
+    def make() -> Array:
+        return np.concatenate([packing.matrix(machine, u) for u in winograd_weights(w, m)])
+
+    draft = Draft(
+        f"winograd{m}", x, low.new(geo.O, geo.OH, geo.OW), r, window(geo), geo.C,
+        activation(node.attrs), lambda: Packed(floats, make),
+    )  # fmt: skip
+    draft.b = bias(low, b, geo.O)
+    draft.scratch = lambda T: plan_cy.winograd_scratch(m, geo.C, geo.O, geo.OH, geo.OW, T)
+    draft.why = f"3×3 as F({m}×{m}, 3×3): {(m + 2) ** 2 / m**2:.3g} products a number, not 9"
+    draft.macs = geo.O * geo.OH * geo.OW * geo.C * 9
+    low.set(node, draft)
+
+
+# --------------------------------------------------------------------------- depthwise
+
+
+@lowers("depthwise_conv2d", "depthwise_conv2d_act")
+def depthwise_conv2d(low: Lowering, node: Node) -> None:
+    geo: Geometry = node.attrs["geo"]
+    w, b = constants(low, node)
+    r = residual(low, node)
+    view = low.view(node.inputs[0])
+    if geo.O != geo.C:  # a multiplier: every channel several times
+        times = geo.O // geo.C
+        x = low.copied(view.channels([c for c in range(geo.C) for _ in range(times)]))
+    else:
+        x = low.image(node.inputs[0])
+    if x.strided and around(geo) != (0, 0, 0, 0):
+        x = low.copied(x)
+    x.buffer.demand(around(geo))
+    floats = low.machine.whole(geo.O) * geo.KH * geo.KW
+    draft = Draft(
+        "depthwise", x, low.new(geo.O, geo.OH, geo.OW), r, window(geo), geo.O,
+        activation(node.attrs),
+        lambda: Packed(floats, lambda: packing.depthwise(low.machine, w)),
+    )  # fmt: skip
+    draft.b = bias(low, b, geo.O)
+    stride = f"/{geo.sh}" if geo.sh > 1 else ""
+    draft.why = f"{geo.KH}×{geo.KW}{stride}, a filter for each channel"
+    draft.macs = geo.O * geo.OH * geo.OW * geo.KH * geo.KW
+    low.set(node, draft)
+
+
+# --------------------------------------------------------------------------- linear
+
+
+@lowers("linear", "linear_act")
+def linear(low: Lowering, node: Node) -> None:
+    w, b = constants(low, node)
+    x = low.image(node.inputs[0])
+    O, C = w.shape
+    y = low.new(O, 1, 1)
+    floats = C * low.machine.whole(O)
+
+    def weights() -> Packed:
+        return Packed(floats, lambda: packing.linear(low.machine, w))
+
+    draft = Draft("linear", x, y, None, K=C, act=activation(node.attrs), w=weights)
+    draft.b = bias(low, b, O)
+    draft.why = "one image: every weight is read once"
+    draft.macs = O * C
+    low.set(node, draft)

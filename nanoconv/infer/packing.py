@@ -1,0 +1,78 @@
+"""Weights in the order in which the kernels read them: from front to back, without a gap.
+
+A kernel works on vectors of `lanes` output channels, a few of them, a panel, at a time; so weights
+(K, N) are cut into panels of columns, the last one filled up with zeros, one behind the other. The
+panels are those of _kernels/gemm.h, which has a picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What packed weights depend on."""
+
+    lanes: int  # floats in a vector
+    registers: int  # vectors
+
+    @property
+    def panel(self) -> int:
+        """Vectors of the widest tile (PANEL in gemm.h)."""
+        return 4 if self.registers >= 32 else 3
+
+    def whole(self, n: int) -> int:
+        """n rounded up to whole vectors."""
+        return -(-n // self.lanes) * self.lanes
+
+    def panels(self, N: int) -> list[tuple[int, int]]:
+        """The first and last + 1 columns of each panel (panel_begin in gemm.h)."""
+        vectors = -(-N // self.lanes)
+        count = -(-vectors // self.panel)
+        cuts = [p * vectors // count * self.lanes for p in range(count + 1)] if count else [0]
+        return list(zip(cuts, cuts[1:], strict=False))
+
+
+def matrix(machine: Machine, w: Array) -> Array:
+    """(K, N) as panels, one behind the other."""
+    K, N = w.shape
+    padded = np.zeros((K, machine.whole(N)), np.float32)
+    padded[:, :N] = w
+    return np.concatenate([padded[:, a:b].ravel() for a, b in machine.panels(N)])
+
+
+def vector(machine: Machine, b: Array | None, N: int, G: int = 1) -> Array:
+    """A bias (N,), or zeros, as whole vectors for each group."""
+    padded = np.zeros((G, machine.whole(N // G)), np.float32)
+    if b is not None:
+        padded[:, : N // G] = b.reshape(G, -1)
+    return padded.ravel()
+
+
+def dense(machine: Machine, w: Array, G: int, pitch: int | None) -> Array:
+    """A convolution (O, C/G, KH, KW) for conv_steps.h: (KH·KW·channels, O/G), group by group.
+
+    `pitch`: floats from pixel to pixel where the taps of a row are read as one run; None where they
+    are read through a table, without what pads a pixel.
+    """
+    O, Cg, KH, KW = w.shape
+    taps = w.reshape(G, O // G, Cg, KH, KW).transpose(0, 3, 4, 2, 1)  # (G, KH, KW, C/G, O/G)
+    if pitch is not None and KW > 1:
+        padded = np.zeros((G, KH, KW, pitch, O // G), np.float32)
+        padded[:, :, :, :Cg] = taps
+        taps = padded
+    return np.concatenate([matrix(machine, group.reshape(-1, O // G)) for group in taps])
+
+
+def depthwise(machine: Machine, w: Array) -> Array:
+    """(C, 1, KH, KW) for depthwise_rows.h: [vector of channels][tap][lane]."""
+    C, _, KH, KW = w.shape
+    padded = np.zeros((machine.whole(C), KH * KW), np.float32)
+    padded[:C] = w.reshape(C, -1)
+    vectors = padded.reshape(-1, machine.lanes, KH * KW)
+    return np.ascontiguousarray(vectors.transpose(0, 2, 1)).ravel()

@@ -35,7 +35,7 @@ static inline void last_of(float *room, const float *x, ptrdiff_t n, float fill)
 
 /* ------------------------------------------------------------------------------- one line */
 
-static inline void larger(float *part, const float *x) {
+static inline void keep_larger(float *part, const float *x) {
     EACH part[l] = x[l] > part[l] ? x[l] : part[l];
 }
 
@@ -43,9 +43,9 @@ static float largest(const float *x, ptrdiff_t C) {
     float part[LINES], room[LINES];
     ptrdiff_t c = 0;
     EACH part[l] = -INFINITY;
-    for (; c + LINES <= C; c += LINES) larger(part, x + c);
+    for (; c + LINES <= C; c += LINES) keep_larger(part, x + c);
     last_of(room, x + c, C - c, -INFINITY);
-    larger(part, room);
+    keep_larger(part, room);
     for (int half = LINES / 2; half > 0; half /= 2)
         for (int l = 0; l < half; l++)
             part[l] = part[l + half] > part[l] ? part[l + half] : part[l];

@@ -68,26 +68,55 @@ static inline float *pixel(const image *of, ptrdiff_t h, ptrdiff_t w) {
     return of->at + h * of->row + w * of->pitch;
 }
 
-/* Zeros in n pixels of y from p on: in its own channels, where others share the memory. */
-static inline void clear_pixels(const image *y, float *p, ptrdiff_t n) {
-    size_t whole = (y->C + LANES - 1) / LANES * LANES;
-    if (y->pitch <= (ptrdiff_t)whole)
-        memset(p, 0, n * y->pitch * sizeof *p);
-    else
-        for (ptrdiff_t i = 0; i < n; i++) memset(p + i * y->pitch, 0, whole * sizeof *p);
+static inline void clear(float *p, ptrdiff_t n) { memset(p, 0, n * sizeof *p); }
+
+/* How many vectors C channels fill. */
+static inline ptrdiff_t vectors(ptrdiff_t C) { return (C + LANES - 1) / LANES; }
+
+/* All ones in the lanes of the last vector that hold channels: `only` sets the others to 0. */
+typedef int32_t lane_mask __attribute__((vector_size(4 * LANES)));
+static inline lane_mask last_lanes(ptrdiff_t C) {
+    lane_mask mask;
+    for (int l = 0; l < LANES; l++) mask[l] = (vectors(C) - 1) * LANES + l < C ? -1 : 0;
+    return mask;
+}
+static ALWAYS_INLINE vec only(vec v, lane_mask mask) { return (vec)((lane_mask)v & mask); }
+
+/* Of each lane the larger one; a NaN is larger than any number. */
+static ALWAYS_INLINE vec maximum(vec a, vec b) {
+    float x[LANES], y[LANES];
+    store(x, a), store(y, b);
+    for (int l = 0; l < LANES; l++) {
+        float more = x[l] > y[l] ? x[l] : y[l]; /* y, if one of them is NaN */
+        y[l] = x[l] != x[l] ? x[l] : more;
+    }
+    return load(y);
 }
 
-/* The halo that belongs to the rows h0 ≤ h < h1. */
-static inline void clear_sides(const image *y, ptrdiff_t h0, ptrdiff_t h1) {
+/* `pixels` neighbours from p on, `own` floats of each; what is between belongs to other slices. */
+static inline void clear_pixels(float *p, ptrdiff_t pixels, ptrdiff_t pitch, ptrdiff_t own) {
+    if (own >= pitch) clear(p, pixels * pitch);
+    else
+        for (ptrdiff_t w = 0; w < pixels; w++) clear(p + w * pitch, own);
+}
+
+/* The halo that belongs to the rows h0 ≤ h < h1, `own` floats of each pixel. */
+static inline void clear_own_sides(const image *y, ptrdiff_t h0, ptrdiff_t h1, ptrdiff_t own) {
     if (h0 >= h1) return;
-    ptrdiff_t width = y->left + y->W + y->right;
-    for (ptrdiff_t h = -y->top; h0 == 0 && h < 0; h++) clear_pixels(y, pixel(y, h, -y->left), width);
+    float *start = y->at - y->left * y->pitch;
+    ptrdiff_t all = y->left + y->W + y->right;
+    for (ptrdiff_t h = -y->top; h0 == 0 && h < 0; h++)
+        clear_pixels(start + h * y->row, all, y->pitch, own);
     for (ptrdiff_t h = h0; h < h1 && y->left + y->right; h++) {
-        clear_pixels(y, pixel(y, h, -y->left), y->left);
-        clear_pixels(y, pixel(y, h, y->W), y->right);
+        clear_pixels(start + h * y->row, y->left, y->pitch, own);
+        clear_pixels(pixel(y, h, y->W), y->right, y->pitch, own);
     }
     for (ptrdiff_t h = y->H; h1 == y->H && h < y->H + y->bottom; h++)
-        clear_pixels(y, pixel(y, h, -y->left), width);
+        clear_pixels(start + h * y->row, all, y->pitch, own);
+}
+
+static inline void clear_sides(const image *y, ptrdiff_t h0, ptrdiff_t h1) {
+    clear_own_sides(y, h0, h1, vectors(y->C) * LANES);
 }
 
 /* Waits until all threads of the team have come here. */

@@ -42,6 +42,8 @@ cdef extern from "steps.h" nogil:
         Barrier *meet
     ctypedef void (*Run)(const Step *, Py_ssize_t, Py_ssize_t) noexcept nogil
     Run step_named(const char *name)
+    Py_ssize_t scratch_of_winograd "winograd_scratch"(
+        Py_ssize_t m, Py_ssize_t C, Py_ssize_t O, Py_ssize_t H, Py_ssize_t W, Py_ssize_t T)
     void run_steps(const Step *steps, Py_ssize_t n, Barrier *b, Py_ssize_t t, Py_ssize_t T)
     void run_team(const Step *steps, Py_ssize_t n, Barrier *b, Py_ssize_t T)
     void time_team(const Step *steps, Py_ssize_t n, Barrier *b, Py_ssize_t T, double *seconds)
@@ -79,6 +81,11 @@ def lanes():
 def registers():
     """Vector registers of this level: with `lanes`, what weights are packed for."""
     return REGISTERS
+
+
+def winograd_scratch(m, C, O, H, W, T):
+    """Floats that each of T threads needs for F(m x m, 3 x 3) of an output of H x W pixels."""
+    return scratch_of_winograd(m, C, O, H, W, T)
 
 
 cdef struct Worker:

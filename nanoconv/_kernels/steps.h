@@ -3,7 +3,13 @@
 #define NANOCONV_STEPS_H
 
 #include "conv_steps.h"
+#include "depthwise_rows.h"
+#include "layout_steps.h"
+#include "linear_step.h"
+#include "map_steps.h"
+#include "pool_steps.h"
 #include "run.h"
+#include "winograd.h"
 
 typedef struct {
     const char *name;
@@ -11,7 +17,15 @@ typedef struct {
 } named_step;
 
 static const named_step STEPS[] = {
-    {"conv", conv_step},
+#define STEP(name) {#name, name##_step},
+    STEP(conv) STEP(winograd2) STEP(winograd4) STEP(depthwise)
+    STEP(linear) STEP(max_pool) STEP(window_max) STEP(window_mean)
+    STEP(global_pool) STEP(add) STEP(sub) STEP(mul)
+    STEP(div) STEP(max) STEP(min) STEP(scale)
+    STEP(shift) STEP(affine) STEP(activation) STEP(map)
+    STEP(softmax) STEP(log_softmax) STEP(resize) STEP(copy)
+    STEP(planes_to_image) STEP(image_to_planes)
+#undef STEP
 };
 
 static step_function *step_named(const char *name) {

@@ -76,7 +76,7 @@ static ALWAYS_INLINE void inputs(const int m, const step *s, const winograd *of,
                                  ptrdiff_t base, ptrdiff_t first, ptrdiff_t last) {
     const int wide = m + 2;
     const image *x = &s->x;
-    float edge[WIDEST * WIDEST * LANES];
+    float edge[TILE_SIDE * TILE_SIDE * LANES];
     for (ptrdiff_t tile = first; tile < last; tile++) {
         ptrdiff_t h = tile / of->across * m - s->of.pt, w = tile % of->across * m - s->of.pl;
         int inside = h >= -x->top && h + wide <= x->H + x->bottom && w >= -x->left &&
@@ -112,7 +112,7 @@ static ALWAYS_INLINE void outputs(const int m, const step *s, const winograd *of
         ptrdiff_t i0 = tile / of->across * m, j0 = tile % of->across * m;
         ptrdiff_t rows = smaller(m, y->H - i0), width = smaller(m, y->W - j0);
         for (ptrdiff_t o = 0; o < of->O; o += LANES) {
-            vec columns[WIDEST][WIDEST], line[WIDEST], out[WIDEST];
+            vec columns[TILE_SIDE][TILE_SIDE], line[TILE_SIDE], out[TILE_SIDE];
             transform_columns(m, columns, from + (tile - base) * of->O + o, of->m_plane);
             for (ptrdiff_t i = 0; i < rows; i++) {
                 UNROLL for (int j = 0; j < m + 2; j++) line[j] = columns[j][i];

@@ -15,10 +15,10 @@
 #include "gemm.h"
 #include "step.h"
 
-#define WIDEST 6 /* α of F(4 x 4) */
+#define TILE_SIDE 6 /* α of F(4 x 4) */
 
 /* Bᵀ·d, with the points 0, 1, -1, ∞ and 0, 1, -1, 2, -2, ∞ */
-static ALWAYS_INLINE void times_bt(const int m, vec v[WIDEST], const vec d[WIDEST]) {
+static ALWAYS_INLINE void times_bt(const int m, vec v[TILE_SIDE], const vec d[TILE_SIDE]) {
     if (m == 2) {
         v[0] = d[0] - d[2];
         v[1] = d[2] + d[1];
@@ -37,7 +37,7 @@ static ALWAYS_INLINE void times_bt(const int m, vec v[WIDEST], const vec d[WIDES
 }
 
 /* Aᵀ·p */
-static ALWAYS_INLINE void times_at(const int m, vec y[WIDEST], const vec p[WIDEST]) {
+static ALWAYS_INLINE void times_at(const int m, vec y[TILE_SIDE], const vec p[TILE_SIDE]) {
     vec sum = p[1] + p[2], difference = p[1] - p[2];
     if (m == 2) {
         y[0] = p[0] + sum;
@@ -55,7 +55,7 @@ static ALWAYS_INLINE void times_at(const int m, vec y[WIDEST], const vec p[WIDES
 static ALWAYS_INLINE void transform_input(const int m, float *v, ptrdiff_t plane, const float *d,
                                           ptrdiff_t row, ptrdiff_t pitch) {
     const int wide = m + 2;
-    vec columns[WIDEST][WIDEST], line[WIDEST], out[WIDEST];
+    vec columns[TILE_SIDE][TILE_SIDE], line[TILE_SIDE], out[TILE_SIDE];
     for (int j = 0; j < wide; j++) {
         const float *p = d + j * pitch;
         UNROLL for (int i = 0; i < wide; i++) {
@@ -77,11 +77,11 @@ static ALWAYS_INLINE void transform_input(const int m, float *v, ptrdiff_t plane
 }
 
 /* The columns of Aᵀ·M: all that the rows of a tile are made from. */
-static ALWAYS_INLINE void transform_columns(const int m, vec columns[WIDEST][WIDEST],
+static ALWAYS_INLINE void transform_columns(const int m, vec columns[TILE_SIDE][TILE_SIDE],
                                             const float *products, ptrdiff_t plane) {
     const int wide = m + 2;
     for (int j = 0; j < wide; j++) {
-        vec line[WIDEST];
+        vec line[TILE_SIDE];
         const float *p = products + j * plane;
         UNROLL for (int i = 0; i < wide; i++) {
             line[i] = load(p);
@@ -95,7 +95,7 @@ static ALWAYS_INLINE void transform_columns(const int m, vec columns[WIDEST][WID
 /* ------------------------------------------------------------------------------ weights */
 
 /* G·g for LANES weights, in double precision: what is rounded here is wrong in every tile. */
-static ALWAYS_INLINE void times_g(const int m, double u[WIDEST][LANES], const double g[3][LANES]) {
+static ALWAYS_INLINE void times_g(const int m, double u[TILE_SIDE][LANES], const double g[3][LANES]) {
     for (int l = 0; l < LANES; l++) {
         double even = g[0][l] + g[2][l], even2 = g[0][l] + 4 * g[2][l];
         u[0][l] = m == 2 ? g[0][l] : g[0][l] / 4;
@@ -122,8 +122,8 @@ static ALWAYS_INLINE void transform_weights(const int m, float *packed, const fl
         ptrdiff_t begin = panel_begin(p, O), end = panel_begin(p + 1, O);
         for (ptrdiff_t o = begin; o < end; o += LANES) {
             for (ptrdiff_t c = 0; c < C; c++) {
-                double g[3][3][LANES] = {0}, columns[3][WIDEST][LANES], line[3][LANES];
-                double u[WIDEST][LANES];
+                double g[3][3][LANES] = {0}, columns[3][TILE_SIDE][LANES], line[3][LANES];
+                double u[TILE_SIDE][LANES];
                 for (ptrdiff_t l = 0; l < smaller(O - o, LANES); l++)
                     for (int k = 0; k < 9; k++) g[k % 3][k / 3][l] = w[((o + l) * C + c) * 9 + k];
                 for (int j = 0; j < 3; j++) times_g(m, columns[j], g[j]);

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from ..graph.ir import Node
 from ..ops.geometry import Geometry
 from .convolutions import window
-from .layout import Buffer, View, concatenated
+from .layout import View, concatenated
 from .plan import Lowering, Unsupported, activation, lowers
 from .steps import Draft, Packed
 
@@ -268,5 +267,3 @@ def mean(low: Lowering, node: Node) -> None:
     x = low.image(node.inputs[0])
     low.set(node, Draft("global_pool", x, low.new(x.C, 1, 1), why="the whole image"))
 
-
-__all__ = ["FUNCTIONS", "Buffer", "math"]

@@ -76,3 +76,16 @@ def depthwise(machine: Machine, w: Array) -> Array:
     padded[:C] = w.reshape(C, -1)
     vectors = padded.reshape(-1, machine.lanes, KH * KW)
     return np.ascontiguousarray(vectors.transpose(0, 2, 1)).ravel()
+
+
+def linear(machine: Machine, w: Array) -> Array:
+    """(O, C) for linear_step.h: panels of at most 8 vectors of outputs, each [c][vectors]."""
+    O, C = w.shape
+    vectors = -(-O // machine.lanes)
+    count = -(-vectors // 8)
+    padded = np.zeros((C, vectors * machine.lanes), np.float32)
+    padded[:, :O] = w.T
+    cuts = [p * vectors // count * machine.lanes for p in range(count + 1)]
+    return np.concatenate(
+        [padded[:, a:b].ravel() for a, b in zip(cuts, cuts[1:], strict=False)]
+    )

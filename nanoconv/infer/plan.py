@@ -300,7 +300,7 @@ class Arranger:
         buffer = view.buffer
         region, which = buffer.root()[0].region
         shape = buffer.shape
-        if region != "arena":
+        if region != "arena" or view.cache.get("planes"):
             return Image(
                 (INPUT if region == "input" else OUTPUT, which, 0),
                 view.H, view.W, view.C, 1, view.W, NO_HALO,
@@ -322,7 +322,7 @@ class Arranger:
             None if draft.r is None else self.image(draft.r),
             self.image(draft.y),
             draft.window,
-            draft.K,
+            draft.extra["K"]() if "K" in draft.extra else draft.K,
             ACTIVATIONS.index(name) if draft.number is None else draft.number,
             float(low),
             float(high),
@@ -346,12 +346,10 @@ def make_plan(
     weights: Array | None = None,
 ) -> Plan:
     """The plan of a graph of one image; `weights`, if they are packed already."""
-    from . import convolutions, fusion, others  # noqa: F401 (they fill RULES)
+    from . import convolutions, others  # noqa: F401 (they fill RULES)
 
     lowering = Lowering(graph, machine, threads, without)
     lowering.run()
-    if "bands" not in without:
-        lowering.drafts = fusion.bands(lowering)
     return Arranger(lowering, weights).plan()
 
 

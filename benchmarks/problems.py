@@ -187,7 +187,7 @@ def problems_of(layer: Layer) -> list[Problem]:
 def recorded(layer: Layer, tensors: list[Any]) -> tuple[Op, tuple, dict[str, Any]]:
     """The layer's op, and its inputs and attributes, when it is called with these tensors."""
     seen: list[tuple] = []
-    with nc.use("numpy"), observe(lambda op, inputs, attrs, y: seen.append((op, inputs, attrs))):
+    with nc.use("numpy"), observe(lambda *record: seen.append(record[:3])):
         call(nc.functional, layer, *tensors)
     name = RECORDED.get(layer.op, layer.op)
     return next(record for record in seen if record[0].name == name)

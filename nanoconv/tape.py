@@ -38,6 +38,7 @@ Hooks = dict[int, Callable[[Array], Array]]  # each makes a gradient of the one 
 class State(threading.local):
     grad_enabled = True
     observers: tuple[Callable, ...] = ()
+    reader: Callable[[Tensor, str], None] | None = None
 
 
 state = State()
@@ -74,13 +75,36 @@ class enable_grad(no_grad):  # noqa: N801 (PyTorch's name)
 
 
 @contextlib.contextmanager
-def observe(observer: Callable[[Op, tuple, dict, Tensor], None]) -> Iterator[None]:
-    """Call `observer(op, inputs, attrs, output)` after every op that this thread runs inside."""
+def observe(observer: Callable[[Op, tuple, dict, Tensor, tuple], None]) -> Iterator[None]:
+    """Call `observer(op, inputs, attrs, output, extra)` after every op of this thread inside.
+
+    `extra` is what the op's forward returned beside the output, as plain arrays.
+    """
     before, state.observers = state.observers, (*state.observers, observer)
     try:
         yield
     finally:
         state.observers = before
+
+
+@contextlib.contextmanager
+def watch(reader: Callable[[Tensor, str], None]) -> Iterator[None]:
+    """Call `reader(tensor, how)` inside, before this thread does what no observer hears of.
+
+    That is reading the numbers of a tensor (`how` is "item", "data", …) and changing them
+    ("in-place add_", …); of such a change also the tensors that it was computed from are told.
+    """
+    before, state.reader = state.reader, reader
+    try:
+        yield
+    finally:
+        state.reader = before
+
+
+def told(tensor: Tensor, how: str) -> None:
+    """Tell whoever watches."""
+    if state.reader is not None:
+        state.reader(tensor, how)
 
 
 # --------------------------------------------------------------------------- hooks

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from .dispatch import Op
-from .tape import Hooks, Node, RemovableHandle, Storage, backward, no_grad, state
+from .tape import Hooks, Node, RemovableHandle, Storage, backward, no_grad, state, told
 
 if TYPE_CHECKING:
     from .methods import Methods
@@ -58,7 +58,7 @@ def apply(op: Op, *inputs: Tensor | None, **attrs: Any) -> Any:
     if recorded and any(t is not None and t.requires_grad for t in inputs):
         y._node, y._requires_grad = Node(op, inputs, attrs, y, extra), True
     for observer in state.observers:
-        observer(op, inputs, attrs, y)
+        observer(op, inputs, attrs, y, extra)
     return (y, *extra) if extra else y
 
 
@@ -70,6 +70,8 @@ def as_array(value: Any, dtype: Any = None) -> Array:
     if isinstance(value, (bool, int, float)) and -1e38 < value < 1e38:
         array = _converted(value, dtype)  # quickly: `errstate` takes longer than all the rest
     else:
+        if isinstance(value, Tensor):
+            told(value, "tensor")
         with np.errstate(all="ignore"):  # 1e300 is inf in float32, as in PyTorch
             array = _converted(value._data if isinstance(value, Tensor) else value, dtype)
     if array.dtype not in DTYPES or not array.dtype.isnative:
@@ -125,6 +127,7 @@ class Tensor(Methods):
     @property
     def data(self) -> Array:
         """The array itself; changing it changes the tensor."""
+        told(self, "data")
         self._storage.escape()
         return self._data
 
@@ -218,9 +221,11 @@ class Tensor(Methods):
         """The value of a one-element tensor as a Python number."""
         if self.numel() != 1:
             raise ValueError(f"item: expected a tensor of one element, got shape {self.shape}")
+        told(self, "item")
         return self._data.item()
 
     def tolist(self) -> Any:
+        told(self, "tolist")
         return self._data.tolist()
 
     def __float__(self) -> float:
@@ -250,6 +255,7 @@ class Tensor(Methods):
         """Leaves can be copied and pickled, with their gradient; a history cannot."""
         if self._node is not None:
             raise RuntimeError("copy: an op computed this tensor; detach() it from its history")
+        told(self, "copy")
         args = (type(self), self._data.copy("K"), self._requires_grad)
         return _restored, args, (None, {"grad": self.grad})
 
@@ -316,8 +322,11 @@ class Tensor(Methods):
 
     # ---- changes in place, for leaves outside of the tape (an optimiser's step, an initialiser)
 
-    def _written(self, *sources: Tensor, op: str = "in-place change") -> Array:
+    def _written(self, *sources: Tensor, op: str = "change") -> Array:
         """The array, about to be changed in place, to a value computed from `sources`."""
+        for source in sources:
+            told(source, op)
+        told(self, f"in-place {op}")
         if state.grad_enabled and any(t.requires_grad for t in (self, *sources)):
             raise RuntimeError(
                 "in-place change of or by a tensor that requires a gradient: use no_grad(), "
@@ -408,6 +417,11 @@ def wrap(array: Any, requires_grad: bool = False) -> Tensor:
     if requires_grad:
         t.requires_grad = True
     return t
+
+
+def beside(y: Tensor, array: Array) -> Tensor:
+    """What an op returned beside y as a tensor: a copy, if the tape of y needs the original."""
+    return wrap(array if y._node is None else array.copy(order="K"))
 
 
 def _replaced(hook: Callable[[Tensor], Tensor | None], grad: Array) -> Array:
@@ -501,6 +515,8 @@ def _plain_part(k: Any) -> Any:
             "index: only integers, slices, None, ..., masks and positions are valid indices, "
             f"got {type(k).__name__}"
         )
+    if isinstance(k, Tensor):
+        told(k, "index")
     array = np.array(k._data if isinstance(k, Tensor) else k)
     if array.size == 0 and isinstance(k, Sequence):
         array = array.astype(np.int64)

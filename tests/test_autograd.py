@@ -307,7 +307,7 @@ def test_copies_of_leaves():
 
 def test_observers_see_every_op_of_their_thread():
     x, seen = leaf(1.0), []
-    with observe(lambda op, inputs, attrs, y: seen.append((op.name, attrs, y.tolist()))):
+    with observe(lambda op, inputs, attrs, y, extra: seen.append((op.name, attrs, y.tolist()))):
         threading.Thread(target=lambda: x + 1).start()
         (x * 2).sum(dim=0)
     x + 1

@@ -78,7 +78,7 @@ def test_an_operand_without_gradient_costs_none():
 
 def test_multiply_adds():
     seen = []
-    with observe(lambda op, inputs, attrs, y: seen.append(op.macs(y, *inputs, **attrs))):
+    with observe(lambda op, inputs, attrs, y, extra: seen.append(op.macs(y, *inputs, **attrs))):
         nc.einsum("ij,jk->ik", nc.zeros(2, 3), nc.zeros(3, 4))
     assert seen == [24]
 

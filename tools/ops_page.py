@@ -41,6 +41,7 @@ GROUPS = {
     "Regularisation": ("dropout",),
     "Losses": ("losses", "distances", "cosine", "focal_loss", "dice_loss"),
     "Moving numbers": ("channel_shuffle", "pixel_shuffle", "interpolate", "pad"),
+    "Fused, for compiled inference": ("fused",),
     "Elementary": (
         "arithmetic", "reductions", "cumulative", "shaping", "rearranging", "indexing", "sorting",
         "creation",

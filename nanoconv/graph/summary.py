@@ -150,7 +150,7 @@ def listen(model: Any, input_shape: Sequence[int], listener: Listener) -> None:
     """Run the model once on zeros, in evaluation mode; tell of every op, and in which module."""
     with evaluating(model), no_grad(), innermost(model) as running:
 
-        def hear(op: Op, inputs: tuple, attrs: dict, y: Tensor) -> None:
+        def hear(op: Op, inputs: tuple, attrs: dict, y: Tensor, extra: tuple) -> None:
             listener(running[-1], op, inputs, attrs, y)
 
         with observe(hear):
@@ -192,7 +192,10 @@ def moved(inputs: tuple, y: Tensor) -> int:
 
 @contextlib.contextmanager
 def innermost(model: Any) -> Iterator[list[str]]:
-    """The names of the modules that are running, outermost first: a list that changes."""
+    """The names of the modules that are running, outermost first: a list that changes.
+
+    Of a function that is no Module it stays empty.
+    """
     running: list[str] = []
 
     def enter(name: str) -> Callable[..., None]:
@@ -202,7 +205,7 @@ def innermost(model: Any) -> Iterator[list[str]]:
         running.pop()
 
     with contextlib.ExitStack() as hooks:
-        for name, module in model.named_modules():
+        for name, module in getattr(model, "named_modules", tuple)():
             hooks.enter_context(module.register_forward_pre_hook(enter(name)))
             hooks.enter_context(module.register_forward_hook(leave))
         yield running

@@ -34,6 +34,7 @@ from typing import Any
 import numpy as np
 
 from ..dispatch import Op
+from ..tape import told
 from ..tensor import Tensor, apply
 from .arithmetic import clamp, where
 from .checks import check_dtypes
@@ -202,6 +203,7 @@ def cosine_embedding_loss(
     if reduction not in REDUCTIONS:
         names = ", ".join(map(repr, REDUCTIONS))
         raise ValueError(f"{op}: reduction={reduction!r}, expected one of {names}")
+    told(target, op)
     cos = apply(COSINE_OF_EMBEDDINGS, input1, input2)[0]
     apart = clamp(cos - margin, min=0)
     return reduced(where(Tensor(target._data == 1), 1 - cos, apart), reduction)

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..tape import told
 from ..tensor import Tensor
 from .checks import check_dtypes
 from .distances import REDUCTIONS, check_pair, reduced
@@ -38,6 +39,7 @@ ACTIVATIONS = (None, "sigmoid", "softmax")
 
 def one_hot(target: Tensor, like: Tensor) -> Tensor:
     """Classes (N, …) as (N, C, …) of zeros and ones."""
+    told(target, "dice_loss")
     classes = np.arange(like.shape[1]).reshape(-1, *(1,) * (like.ndim - 2))  # (C, 1, …)
     return Tensor((target._data[:, None] == classes).astype(like.dtype))
 

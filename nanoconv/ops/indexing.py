@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 
 from ..dispatch import Op
+from ..tape import told
 from ..tensor import Array, Tensor, apply, method, wrap
 from .geometry import check_output
 from .shaping import axis, integer, reshape, unsqueeze
@@ -175,6 +176,7 @@ def repeat_interleave(
                 f"{op}: repeats has shape {list(repeats.shape)}, expected one number or "
                 f"{x.shape[k]}, one for each slice along axis {k} of {list(input.shape)}"
             )
+        told(repeats, op)
         counts = np.broadcast_to(repeats._data, (x.shape[k],))
     else:
         counts = np.array([integer(op, "repeats", repeats)]).repeat(x.shape[k])
@@ -199,6 +201,7 @@ def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
     if input.dtype != np.int64:
         raise TypeError(f"one_hot: input is {input.dtype}, expected int64; use .long()")
     count = integer("one_hot", "num_classes", num_classes)
+    told(input, "one_hot")
     classes = input._data
     if count < -1 or (count < 1 and input.numel() == 0):
         raise ValueError(f"one_hot: num_classes={count} for {input.numel()} classes, expected > 0")

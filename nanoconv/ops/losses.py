@@ -39,6 +39,7 @@ from typing import Any
 import numpy as np
 
 from ..dispatch import Op
+from ..tape import told
 from ..tensor import Tensor, apply
 from .checks import check_dtypes, given
 from .shaping import squeeze, unsqueeze
@@ -165,6 +166,9 @@ def of_classes(
     smoothing: float = 0.0,
 ) -> Tensor:
     """The loss of log-probabilities x, the right classes given."""
+    for known in (target, weight):
+        if known is not None:
+            told(known, f"{op}, which counts examples,")
     counted = target._data != ignore_index
     if weight is None:
         total = float(np.count_nonzero(counted))

@@ -54,7 +54,7 @@ import numpy as np
 
 from ..dispatch import Body, Kernel, Ladder, Op, empty, is_channels_last
 from ..tape import is_grad_enabled
-from ..tensor import Tensor, apply, wrap
+from ..tensor import Tensor, apply, beside
 from .checks import batched, check_dtypes
 from .geometry import Geometry, check_output, extent, four_sides, pair
 
@@ -479,11 +479,11 @@ def is_recorded(x: Tensor) -> bool:
 
 
 def with_indices(result: Any, back: Callable[[Tensor], Tensor], wanted: bool) -> Any:
-    """What a maximum returns: y, and a copy of the positions if they are wanted."""
+    """What a maximum returns: y, and the positions if they are wanted."""
     if not wanted:
         return back(result[0] if isinstance(result, tuple) else result)
     y, index = result
-    return back(y), back(wrap(index.copy(order="K")))  # the tape keeps the original
+    return back(y), back(beside(y, index))
 
 
 def avg_pool2d(

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..dispatch import Op
-from ..tensor import Array, Tensor, apply, method, wrap
+from ..tensor import Array, Tensor, apply, beside, method, wrap
 from .arithmetic import floating, maximum, minimum
 from .shaping import axes, axis, converted
 
@@ -236,7 +236,7 @@ def _max_or_min(
         return Extremes(apply(op, input), wrap(np.zeros((), np.int64)))
     _not_empty(op.name, input, (k,))
     values, index = apply(along, input, dim=k, keepdim=keepdim)
-    return Extremes(values, wrap(index.copy()))  # the tape needs its index unchanged
+    return Extremes(values, beside(values, index))
 
 
 @method

@@ -33,7 +33,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..dispatch import Op
-from ..tensor import Array, Tensor, apply, method, wrap
+from ..tensor import Array, Tensor, apply, beside, method, wrap
 from .shaping import axis, integer
 
 
@@ -104,7 +104,7 @@ def _sorted(op: Op, input: Tensor, dim: int, descending: bool, k: int | None) ->
     x = input.reshape(1) if input.ndim == 0 else input
     attrs = {"largest" if op is TOPK else "descending": bool(descending)}
     values, index = apply(op, x, dim=dim, k=k, **attrs)
-    return Sorted(values, wrap(index.copy()))  # the tape needs its index unchanged
+    return Sorted(values, beside(values, index))
 
 
 @method

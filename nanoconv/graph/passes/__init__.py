@@ -1,0 +1,37 @@
+"""Passes: functions Graph → Graph, each of which says in its docstring by which algebra.
+
+A pass changes neither the graph that it is given nor the model; it may compute constants anew. What
+a graph computes stays the same, up to the rounding of those constants and of sums in another order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from ..ir import Graph
+from .fold import fold_batch_norm
+from .fuse import fuse_activation, fuse_residual
+from .simplify import drop_identity, fold_constants, fold_pad, remove_dead
+
+PASSES: dict[str, Callable[[Graph], Graph]] = {  # in this order
+    "drop_identity": drop_identity,
+    "fold_constants": fold_constants,
+    "remove_dead": remove_dead,
+    "fold_pad": fold_pad,
+    "fold_batch_norm": fold_batch_norm,
+    "fuse_residual": fuse_residual,
+    "fuse_activation": fuse_activation,
+}
+
+
+def optimise(graph: Graph, skip: Collection[str] = ()) -> Graph:
+    """The graph after all passes but those in `skip`; ValueError for a name that there is not."""
+    skip = (skip,) if isinstance(skip, str) else skip
+    for name in skip:
+        if name not in PASSES:
+            names = ", ".join(PASSES)
+            raise ValueError(f"optimise: skip has no pass {name!r}; expected any of {names}")
+    for name, change in PASSES.items():
+        if name not in skip:
+            graph = change(graph)
+    return graph

@@ -49,9 +49,10 @@ static NOINLINE void activate_pixels(float *y, const conv_part *of, ptrdiff_t pi
 static ALWAYS_INLINE void conv_tile(const int R, const int V, const int gathered,
                                     const conv_part *of, const float *x, float *y, const float *r) {
     vec sum[MOST_ROWS][PANEL];
+    const float *start = of->resume ? y : of->b;
+    ptrdiff_t start_step = of->resume ? of->y_step : 0;
     UNROLL for (int m = 0; m < R; m++)
-        UNROLL for (int v = 0; v < V; v++)
-            sum[m][v] = load(of->resume ? y + m * of->y_step + v * LANES : of->b + v * LANES);
+        UNROLL for (int v = 0; v < V; v++) sum[m][v] = load(start + m * start_step + v * LANES);
 
     const float *w = of->w;
     const int32_t *gather = of->gather;

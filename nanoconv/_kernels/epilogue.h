@@ -11,33 +11,34 @@
 
 enum { CLAMP, LEAKY_RELU, HARDSWISH, HARDSIGMOID, SIGMOID, SILU }; /* infer/plan.py has the same */
 
-/* f(x, p) of every lane: a loop that the compiler turns into a few vector instructions. */
-#define LANEWISE(name, expression)                                                               \
-    static ALWAYS_INLINE vec name##_vec(vec v, attributes p) {                                   \
-        float all[LANES];                                                                        \
-        store(all, v);                                                                           \
-        for (int l = 0; l < LANES; l++) {                                                        \
-            float x = all[l];                                                                    \
-            all[l] = (expression);                                                               \
-        }                                                                                        \
-        return load(all);                                                                        \
-    }
-LANEWISE(clamp, clamp(x, p.a, p.b))
-LANEWISE(leaky_relu, leaky_relu_f32(x, p))
-LANEWISE(hardswish, hardswish_f32(x, p))
-LANEWISE(hardsigmoid, hardsigmoid_f32(x, p))
-LANEWISE(sigmoid, sigmoid_f32(x, p))
-LANEWISE(silu, silu_f32(x, p))
+static ALWAYS_INLINE vec clamp_vec(vec v, attributes p) {
+    return less(splat(p.b), more(splat(p.a), v));
+}
+static ALWAYS_INLINE vec hardsigmoid_vec(vec v) {
+    return clamp_vec(v + splat(3), (attributes){0, 6}) * splat(1 / 6.0f);
+}
+static ALWAYS_INLINE vec leaky_relu_vec(vec v, attributes p) {
+    return either_of(v > splat(0), v, splat(p.a) * v);
+}
+
+/* Those with an exponential: a loop over the lanes that the compiler turns into vectors, as long
+   as it stands alone. */
+static NOINLINE vec sigmoid_vec(vec v, attributes p) {
+    float all[LANES];
+    store(all, v);
+    for (int l = 0; l < LANES; l++) all[l] = sigmoid_f32(all[l], p);
+    return load(all);
+}
 
 /* One register of sums. `low` is the slope of leaky_relu, too. */
 static ALWAYS_INLINE vec activate(vec v, int32_t activation, float low, float high) {
     attributes p = {low, high};
     switch (activation) {
     case LEAKY_RELU: return leaky_relu_vec(v, p);
-    case HARDSWISH: return hardswish_vec(v, p);
-    case HARDSIGMOID: return hardsigmoid_vec(v, p);
+    case HARDSWISH: return v * hardsigmoid_vec(v);
+    case HARDSIGMOID: return hardsigmoid_vec(v);
     case SIGMOID: return sigmoid_vec(v, p);
-    case SILU: return silu_vec(v, p);
+    case SILU: return v * sigmoid_vec(v, p);
     default: return clamp_vec(v, p);
     }
 }

@@ -8,6 +8,7 @@
 #define NANOCONV_SIMD_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 
 #if defined(LANES) /* chosen by hand, with REGISTERS, to test the tiles of another machine */
@@ -61,6 +62,33 @@ static ALWAYS_INLINE void store(float *p, vec v) { *(unaligned_vec *)p = v; }
 
 /* s in every lane. `s - 0` is s for every s, so this is one broadcast; `0 + s` is not, for -0. */
 static ALWAYS_INLINE vec splat(float s) { return s - (vec){0}; }
+
+/* a where `which` is all ones, b where it is all zeros, as comparisons of vectors give them. */
+typedef int32_t vec_mask __attribute__((vector_size(4 * LANES)));
+static ALWAYS_INLINE vec either_of(vec_mask which, vec a, vec b) {
+    return (vec)((which & (vec_mask)a) | (~which & (vec_mask)b));
+}
+
+/* The larger and the smaller one of each lane; where either is NaN, b. One instruction where the
+   machine has it: in C alone, GCC makes two or three of them, or one for each lane. */
+#if defined(__GNUC__) && !defined(__clang__) && defined(__AVX512F__) && LANES == 16
+#define ROUND_AS_SET 4
+static ALWAYS_INLINE vec more(vec a, vec b) {
+    return (vec)__builtin_ia32_maxps512_mask(a, b, a, -1, ROUND_AS_SET);
+}
+static ALWAYS_INLINE vec less(vec a, vec b) {
+    return (vec)__builtin_ia32_minps512_mask(a, b, a, -1, ROUND_AS_SET);
+}
+#elif defined(__GNUC__) && !defined(__clang__) && defined(__AVX2__) && LANES == 8
+static ALWAYS_INLINE vec more(vec a, vec b) { return (vec)__builtin_ia32_maxps256(a, b); }
+static ALWAYS_INLINE vec less(vec a, vec b) { return (vec)__builtin_ia32_minps256(a, b); }
+#elif defined(__GNUC__) && !defined(__clang__) && defined(__SSE2__) && LANES == 4
+static ALWAYS_INLINE vec more(vec a, vec b) { return (vec)__builtin_ia32_maxps(a, b); }
+static ALWAYS_INLINE vec less(vec a, vec b) { return (vec)__builtin_ia32_minps(a, b); }
+#else
+static ALWAYS_INLINE vec more(vec a, vec b) { return either_of(a > b, a, b); }
+static ALWAYS_INLINE vec less(vec a, vec b) { return either_of(a < b, a, b); }
+#endif
 
 /* The first n < LANES floats at p, then zeros; nothing behind them is read. */
 static inline vec load_first(const float *p, ptrdiff_t n) {

@@ -74,7 +74,7 @@ static inline void clear(float *p, ptrdiff_t n) { memset(p, 0, n * sizeof *p); }
 static inline ptrdiff_t vectors(ptrdiff_t C) { return (C + LANES - 1) / LANES; }
 
 /* All ones in the lanes of the last vector that hold channels: `only` sets the others to 0. */
-typedef int32_t lane_mask __attribute__((vector_size(4 * LANES)));
+typedef vec_mask lane_mask;
 static inline lane_mask last_lanes(ptrdiff_t C) {
     lane_mask mask;
     for (int l = 0; l < LANES; l++) mask[l] = (vectors(C) - 1) * LANES + l < C ? -1 : 0;
@@ -83,15 +83,7 @@ static inline lane_mask last_lanes(ptrdiff_t C) {
 static ALWAYS_INLINE vec only(vec v, lane_mask mask) { return (vec)((lane_mask)v & mask); }
 
 /* Of each lane the larger one; a NaN is larger than any number. */
-static ALWAYS_INLINE vec maximum(vec a, vec b) {
-    float x[LANES], y[LANES];
-    store(x, a), store(y, b);
-    for (int l = 0; l < LANES; l++) {
-        float more = x[l] > y[l] ? x[l] : y[l]; /* y, if one of them is NaN */
-        y[l] = x[l] != x[l] ? x[l] : more;
-    }
-    return load(y);
-}
+static ALWAYS_INLINE vec maximum(vec a, vec b) { return either_of(a != a, a, more(a, b)); }
 
 /* `pixels` neighbours from p on, `own` floats of each; what is between belongs to other slices. */
 static inline void clear_pixels(float *p, ptrdiff_t pixels, ptrdiff_t pitch, ptrdiff_t own) {

@@ -62,6 +62,37 @@ static ALWAYS_INLINE void store(float *p, vec v) { *(unaligned_vec *)p = v; }
 /* s in every lane. `s - 0` is s for every s, so this is one broadcast; `0 + s` is not, for -0. */
 static ALWAYS_INLINE vec splat(float s) { return s - (vec){0}; }
 
+/* A loop over the lanes that the compiler turns into one instruction for each operation. It must
+   not unroll it, for what is no loop any more stays LANES times one number. */
+#define PER_LANE _Pragma("GCC unroll 1") for (int l = 0; l < LANES; l++)
+
+/* Of each lane the larger number; a NaN is larger than any. A comparison with NaN is false, so the
+   first choice leaves it in b where it is, and the second takes it from a. They are kept apart, as
+   the compiler would merge them into something longer. */
+static ALWAYS_INLINE vec maximum(vec a, vec b) {
+    float x[LANES], y[LANES];
+    store(x, a), store(y, b);
+    PER_LANE y[l] = x[l] > y[l] ? x[l] : y[l];
+    vec most = load(y);
+    OPAQUE_VEC(most);
+    store(y, most);
+    PER_LANE y[l] = x[l] != x[l] ? x[l] : y[l];
+    return load(y);
+}
+
+/* The same of three: the NaNs of a and d, which two choices would lose, are looked for at once. */
+static ALWAYS_INLINE vec maximum_of_3(vec a, vec b, vec d) {
+    float x[LANES], y[LANES], z[LANES];
+    store(x, a), store(y, b), store(z, d);
+    PER_LANE y[l] = x[l] > y[l] ? x[l] : y[l];
+    PER_LANE y[l] = z[l] > y[l] ? z[l] : y[l];
+    vec most = load(y);
+    OPAQUE_VEC(most);
+    store(y, most);
+    PER_LANE y[l] = __builtin_isunordered(x[l], z[l]) ? __builtin_nanf("") : y[l];
+    return load(y);
+}
+
 /* The first n < LANES floats at p, then zeros; nothing behind them is read. */
 static inline vec load_first(const float *p, ptrdiff_t n) {
     float all[LANES] = {0};

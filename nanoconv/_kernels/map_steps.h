@@ -31,6 +31,7 @@ static ALWAYS_INLINE void each_vector(const step *s, ptrdiff_t t, ptrdiff_t T, o
     const image *x = &s->x, *y = &s->y;
     ptrdiff_t h0 = share(y->H, t, T), h1 = share(y->H, t + 1, T), V = vectors(y->C);
     lane_mask mask = last_lanes(y->C);
+    float low = s->low, high = s->high;
     for (ptrdiff_t h = h0; h < h1; h++)
         for (ptrdiff_t w = 0; w < y->W; w++) {
             const float *a = pixel(x, h, w), *b = beside.at + h * beside.row + w * beside.pitch;
@@ -38,7 +39,7 @@ static ALWAYS_INLINE void each_vector(const step *s, ptrdiff_t t, ptrdiff_t T, o
             for (ptrdiff_t v = 0; v < V; v++) {
                 ptrdiff_t c = v * LANES;
                 vec value = f(load(a + c), load(b + c), load(below + c));
-                value = activate(value, activation, s->low, s->high);
+                value = activate(value, activation, low, high);
                 store(to + c, v == V - 1 ? only(value, mask) : value);
             }
         }
@@ -99,7 +100,7 @@ static inline float tanhshrink_f32(float x, attributes p) { return x - tanh_f32(
         for (ptrdiff_t k = 0; k < n; k += LANES) {                                               \
             float all[LANES];                                                                    \
             store(all, load(x + k));                                                             \
-            for (int l = 0; l < LANES; l++) all[l] = f##_f32(all[l], p);                         \
+            PER_LANE all[l] = f##_f32(all[l], p);                                                \
             store(y + k, load(all));                                                             \
         }                                                                                        \
     }

@@ -45,9 +45,13 @@ static ALWAYS_INLINE void max_strip(float *y, int32_t *where, const float *x, pt
         flags here = (flags){0} + (int32_t)((h - t.h0) * t.W + w - t.w0);
         UNROLL for (int k = 0; k < V; k++) {
             vec v = load(p + k * LANES);
+            if (!where) {
+                best[k] = maximum(v, best[k]);
+                continue;
+            }
             flags better = (flags)(v > best[k]) | (flags)(v != v);
             best[k] = (vec)either(better, (flags)v, (flags)best[k]);
-            if (where) found[k] = either(better, here, found[k]);
+            found[k] = either(better, here, found[k]);
         }
     }
     UNROLL for (int k = 0; k < V; k++) {

@@ -4,11 +4,11 @@
    loops    output rows, which the threads share, pixels, strips of channels, taps; of the mean of
             the whole image strips of channels, which the threads share, and pixels
    tile     at most 4 vectors of channels, whose maxima or sums stay in registers; of 3 × 3 windows
-            that are 2 pixels apart, a strip walks along a row
+            1 or 2 pixels apart, a strip walks along a row
    why      taps outside of the image are left out before the loop over channels, so there is no
             border inside it. A maximum may see a number twice: 3 × 3 windows at the border look at
-            its pixels again instead, and two neighbours share the maximum of the column that both
-            see: 6 maxima for a pixel, not 8 */
+            its pixels again instead, and neighbours share the maximum of the columns that they
+            both see */
 #ifndef NANOCONV_POOL_STEPS_H
 #define NANOCONV_POOL_STEPS_H
 
@@ -19,30 +19,44 @@
 
 /* The largest of three rows, at one pixel. */
 static ALWAYS_INLINE vec column_largest(const float *const row[3], ptrdiff_t at) {
-    return maximum(maximum(load(row[0] + at), load(row[1] + at)), load(row[2] + at));
+    return maximum_of_3(load(row[0] + at), load(row[1] + at), load(row[2] + at));
 }
 
-static ptrdiff_t inside(ptrdiff_t h, ptrdiff_t H) { return larger(0, smaller(h, H - 1)); }
+static ALWAYS_INLINE ptrdiff_t inside(ptrdiff_t h, ptrdiff_t H) {
+    return larger(0, smaller(h, H - 1));
+}
 
-/* Row i of 3 × 3 windows, 2 columns apart, of V vectors of channels from c on. */
-static ALWAYS_INLINE void walk_3x3(const step *s, ptrdiff_t i, ptrdiff_t c, const int V) {
-    const image *x = &s->x, *y = &s->y;
+/* Row i of 3 × 3 windows, sw = 1 or 2 columns apart, of V vectors of channels from c on. */
+static ALWAYS_INLINE void walk_3x3(const step *s, ptrdiff_t i, ptrdiff_t c, const int V,
+                                   const int sw) {
+    image x = s->x, y = s->y;
     const float *row[3];
     UNROLL for (int u = 0; u < 3; u++)
-        row[u] = pixel(x, inside(i * s->of.sh - s->of.pt + u, x->H), 0) + c;
-    float *to = pixel(y, i, 0) + c;
-    ptrdiff_t w = -s->of.pl, first = inside(w, x->W) * x->pitch;
-    vec left[4];
-    UNROLL for (int k = 0; k < V; k++) left[k] = column_largest(row, first + k * LANES);
-    for (ptrdiff_t j = 0; j < y->W; j++, w += 2, to += y->pitch) {
-        ptrdiff_t middle = inside(w + 1, x->W) * x->pitch, right = inside(w + 2, x->W) * x->pitch;
+        row[u] = pixel(&x, inside(i * s->of.sh - s->of.pt + u, x.H), 0) + c;
+    float *to = pixel(&y, i, 0) + c;
+    ptrdiff_t w = -s->of.pl;
+    vec left[4], middle[4];
+    UNROLL for (int k = 0; k < V; k++) {
+        left[k] = column_largest(row, inside(w, x.W) * x.pitch + k * LANES);
+        middle[k] = column_largest(row, inside(w + 1, x.W) * x.pitch + k * LANES);
+    }
+    for (ptrdiff_t j = 0; j < y.W; j++, w += sw, to += y.pitch) {
+        ptrdiff_t here = inside(w + 1, x.W) * x.pitch, next = inside(w + 2, x.W) * x.pitch;
         UNROLL for (int k = 0; k < V; k++) {
-            vec here = column_largest(row, middle + k * LANES);
-            vec next = column_largest(row, right + k * LANES);
-            store(to + k * LANES, maximum(maximum(left[k], here), next));
-            left[k] = next;
+            if (sw == 2) middle[k] = column_largest(row, here + k * LANES);
+            vec right = column_largest(row, next + k * LANES);
+            store(to + k * LANES, maximum_of_3(left[k], middle[k], right));
+            left[k] = sw == 2 ? right : middle[k];
+            middle[k] = right;
         }
     }
+}
+
+static ALWAYS_INLINE void walk_strips(const step *s, ptrdiff_t i, const int sw) {
+    ptrdiff_t c = 0, C = vectors(s->y.C) * LANES;
+    for (; c + 4 * LANES <= C; c += 4 * LANES) walk_3x3(s, i, c, 4, sw);
+    for (; c + 2 * LANES <= C; c += 2 * LANES) walk_3x3(s, i, c, 2, sw);
+    for (; c < C; c += LANES) walk_3x3(s, i, c, 1, sw);
 }
 
 /* The taps of `KH` rows from h on, `dh` apart, that lie among H; the same of columns. */
@@ -64,12 +78,10 @@ static void max_pool_step(const step *s, ptrdiff_t t, ptrdiff_t T) {
     const image *x = &s->x, *y = &s->y;
     window k = s->of;
     ptrdiff_t h0 = share(y->H, t, T), h1 = share(y->H, t + 1, T);
-    int walks = k.KH == 3 && k.KW == 3 && k.sw == 2 && k.dh == 1 && k.dw == 1;
+    int walks = k.KH == 3 && k.KW == 3 && k.sw <= 2 && k.dh == 1 && k.dw == 1;
     for (ptrdiff_t i = h0; i < h1; i++) {
-        ptrdiff_t c = 0, C = vectors(y->C) * LANES;
-        for (; walks && c + 4 * LANES <= C; c += 4 * LANES) walk_3x3(s, i, c, 4);
-        for (; walks && c + 2 * LANES <= C; c += 2 * LANES) walk_3x3(s, i, c, 2);
-        for (; walks && c < C; c += LANES) walk_3x3(s, i, c, 1);
+        if (walks && k.sw == 1) walk_strips(s, i, 1);
+        if (walks && k.sw == 2) walk_strips(s, i, 2);
         for (ptrdiff_t j = 0; j < y->W && !walks; j++) {
             taps of = {.dh = k.dh, .dw = k.dw, .W = x->row / x->pitch};
             cut(i * k.sh - k.pt, k.KH, k.dh, x->H, &of.h0, &of.h1);

@@ -90,6 +90,13 @@ static ALWAYS_INLINE vec more(vec a, vec b) { return either_of(a > b, a, b); }
 static ALWAYS_INLINE vec less(vec a, vec b) { return either_of(a < b, a, b); }
 #endif
 
+/* The largest of each lane; a NaN is larger than any number. */
+static ALWAYS_INLINE vec maximum(vec a, vec b) { return either_of(a != a, a, more(a, b)); }
+static ALWAYS_INLINE vec maximum_of_3(vec a, vec b, vec c) { /* only NaNs in b pass `more` */
+    vec nan = splat(__builtin_nanf(""));
+    return either_of((a != a) | (c != c), nan, more(c, more(a, b)));
+}
+
 /* The first n < LANES floats at p, then zeros; nothing behind them is read. */
 static inline vec load_first(const float *p, ptrdiff_t n) {
     float all[LANES] = {0};

@@ -77,13 +77,11 @@ static inline ptrdiff_t vectors(ptrdiff_t C) { return (C + LANES - 1) / LANES; }
 typedef vec_mask lane_mask;
 static inline lane_mask last_lanes(ptrdiff_t C) {
     lane_mask mask;
-    for (int l = 0; l < LANES; l++) mask[l] = (vectors(C) - 1) * LANES + l < C ? -1 : 0;
+    for (int32_t l = 0, rest = (int32_t)(C - (vectors(C) - 1) * LANES); l < LANES; l++)
+        mask[l] = l < rest ? -1 : 0;
     return mask;
 }
 static ALWAYS_INLINE vec only(vec v, lane_mask mask) { return (vec)((lane_mask)v & mask); }
-
-/* Of each lane the larger one; a NaN is larger than any number. */
-static ALWAYS_INLINE vec maximum(vec a, vec b) { return either_of(a != a, a, more(a, b)); }
 
 /* `pixels` neighbours from p on, `own` floats of each; what is between belongs to other slices. */
 static inline void clear_pixels(float *p, ptrdiff_t pixels, ptrdiff_t pitch, ptrdiff_t own) {

@@ -16,7 +16,7 @@ enum { CLAMP, LEAKY_RELU, HARDSWISH, HARDSIGMOID, SIGMOID, SILU }; /* infer/plan
     static ALWAYS_INLINE vec name##_vec(vec v, attributes p) {                                   \
         float all[LANES];                                                                        \
         store(all, v);                                                                           \
-        for (int l = 0; l < LANES; l++) {                                                        \
+        _Pragma("GCC unroll 1") for (int l = 0; l < LANES; l++) {                                                        \
             float x = all[l];                                                                    \
             all[l] = (expression);                                                               \
         }                                                                                        \

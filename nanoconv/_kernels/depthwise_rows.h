@@ -41,17 +41,26 @@ static NOINLINE void activate_all(vec *sum, int n, int32_t activation, float low
     for (int k = 0; k < n; k++) sum[k] = activate(sum[k], activation, low, high);
 }
 
+/* The sums begin with the bias, each in a register of its own from here on. */
+static ALWAYS_INLINE void start(const int R, const int T, vec sum[2][DEPTHWISE_COLUMNS],
+                                const float *b) {
+    UNROLL for (int k = 0; k < R * T; k++) {
+        sum[k / T][k % T] = load(b);
+        OPAQUE_VEC(sum[k / T][k % T]);
+    }
+}
+
 /* Adds the residual, activates and stores. The compiler would keep the address of each column in a
    register, of which there are too few: so one pointer walks, and what it adds up to is hidden. */
 static ALWAYS_INLINE void finish(const int R, const int T, vec sum[2][DEPTHWISE_COLUMNS],
                                  const step *s, float *const *out, const float *const *res,
                                  ptrdiff_t j, ptrdiff_t c) {
-    UNROLL for (int i = 0; i < R; i++) {
-        if (!res) break;
-        const float *r = res[i] + j * s->r.pitch + c;
+    ptrdiff_t r_pitch = s->r.pitch, y_pitch = s->y.pitch;
+    UNROLL for (int i = 0; i < R && res; i++) {
+        const float *r = res[i] + j * r_pitch + c;
         UNROLL for (int k = 0; k < T; k++) {
             sum[i][k] += load(r);
-            r += s->r.pitch;
+            r += r_pitch;
             OPAQUE(r);
         }
     }
@@ -68,10 +77,10 @@ static ALWAYS_INLINE void finish(const int R, const int T, vec sum[2][DEPTHWISE_
         UNROLL for (int k = 0; k < R * T; k++) sum[k / T][k % T] = all[k];
     }
     UNROLL for (int i = 0; i < R; i++) {
-        float *y = out[i] + j * s->y.pitch + c;
+        float *y = out[i] + j * y_pitch + c;
         UNROLL for (int k = 0; k < T; k++) {
             store(y, sum[i][k]);
-            y += s->y.pitch;
+            y += y_pitch;
             OPAQUE(y);
         }
     }
@@ -86,7 +95,7 @@ static ALWAYS_INLINE void unrolled(const int K, const int S, const int R, const 
     const float *w = s->w + c * K * K;
     for (; c < end; c += LANES, w += K * K * LANES) {
         vec sum[2][DEPTHWISE_COLUMNS];
-        UNROLL for (int k = 0; k < R * T; k++) sum[k / T][k % T] = load(s->b + c);
+        start(R, T, sum, s->b + c);
         UNROLL for (int h = 0; h < (R - 1) * S + K; h++) {
             const float *x = rows[h] + first + c;
             UNROLL for (int q = 0; q < (T - 1) * S + K; q++) {
@@ -113,7 +122,7 @@ static ALWAYS_INLINE void looped(const int R, const int T, const step *s, const 
     const float *w = s->w + c * KH * KW;
     for (; c < end; c += LANES) {
         vec sum[2][DEPTHWISE_COLUMNS];
-        UNROLL for (int k = 0; k < R * T; k++) sum[k / T][k % T] = load(s->b + c);
+        start(R, T, sum, s->b + c);
         for (ptrdiff_t u = 0; u < KH; u++) {
             const float *x[2][2];
             UNROLL for (int k = 0; k < 2 * R; k++) {

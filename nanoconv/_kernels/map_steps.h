@@ -100,7 +100,7 @@ static inline float tanhshrink_f32(float x, attributes p) { return x - tanh_f32(
         for (ptrdiff_t k = 0; k < n; k += LANES) {                                               \
             float all[LANES];                                                                    \
             store(all, load(x + k));                                                             \
-            PER_LANE all[l] = f##_f32(all[l], p);                                                \
+            for (int l = 0; l < LANES; l++) all[l] = f##_f32(all[l], p);                         \
             store(y + k, load(all));                                                             \
         }                                                                                        \
     }

@@ -22,12 +22,18 @@ enum { CLAMP, LEAKY_RELU, HARDSWISH, HARDSIGMOID, SIGMOID, SILU }; /* infer/plan
         }                                                                                        \
         return load(all);                                                                        \
     }
-LANEWISE(clamp, clamp(x, p.a, p.b))
 LANEWISE(leaky_relu, leaky_relu_f32(x, p))
 LANEWISE(hardswish, hardswish_f32(x, p))
 LANEWISE(hardsigmoid, hardsigmoid_f32(x, p))
 LANEWISE(sigmoid, sigmoid_f32(x, p))
 LANEWISE(silu, silu_f32(x, p))
+
+/* The clamp of activation.h with masks: inside an unrolled tile the loop above stays scalar. */
+static ALWAYS_INLINE vec clamp_vec(vec v, attributes p) {
+    vec low = splat(p.a), high = splat(p.b);
+    v = pick(v < low, low, v);
+    return pick(v > high, high, v);
+}
 
 /* One register of sums. `low` is the slope of leaky_relu, too. */
 static ALWAYS_INLINE vec activate(vec v, int32_t activation, float low, float high) {

@@ -62,6 +62,12 @@ static ALWAYS_INLINE void store(float *p, vec v) { *(unaligned_vec *)p = v; }
 /* s in every lane. `s - 0` is s for every s, so this is one broadcast; `0 + s` is not, for -0. */
 static ALWAYS_INLINE vec splat(float s) { return s - (vec){0}; }
 
+/* a in the lanes where the mask is set, as it is by a comparison; b in the others. */
+typedef int int_vec __attribute__((vector_size(4 * LANES)));
+static ALWAYS_INLINE vec pick(int_vec mask, vec a, vec b) {
+    return (vec)(((int_vec)a & mask) | ((int_vec)b & ~mask));
+}
+
 /* The first n < LANES floats at p, then zeros; nothing behind them is read. */
 static inline vec load_first(const float *p, ptrdiff_t n) {
     float all[LANES] = {0};
@@ -99,7 +105,6 @@ static ALWAYS_INLINE void copy_floats(float *to, const float *from, ptrdiff_t n)
 #ifdef __clang__
 #define SHUFFLE(a, b, of) __builtin_shufflevector(a, b, EACH_LANE(of))
 #else
-typedef int int_vec __attribute__((vector_size(4 * LANES)));
 #define SHUFFLE(a, b, of) __builtin_shuffle(a, b, (int_vec){EACH_LANE(of)})
 #endif
 

@@ -105,8 +105,9 @@ static void products(const step *s, const winograd *of, float *to, const float *
 }
 
 /* The output pixels of the tiles first ≤ tile < last; `from` is M at the place of tile `base`. */
-static ALWAYS_INLINE void outputs(const int m, const step *s, const winograd *of, const float *from,
-                                  ptrdiff_t base, ptrdiff_t first, ptrdiff_t last) {
+static ALWAYS_INLINE void outputs_with(const int m, const int32_t activation, const step *s,
+                                       const winograd *of, const float *from, ptrdiff_t base,
+                                       ptrdiff_t first, ptrdiff_t last) {
     const image *y = &s->y, *r = &s->r;
     for (ptrdiff_t tile = first; tile < last; tile++) {
         ptrdiff_t i0 = tile / of->across * m, j0 = tile % of->across * m;
@@ -117,15 +118,26 @@ static ALWAYS_INLINE void outputs(const int m, const step *s, const winograd *of
             for (ptrdiff_t i = 0; i < rows; i++) {
                 UNROLL for (int j = 0; j < m + 2; j++) line[j] = columns[j][i];
                 times_at(m, out, line);
-                for (ptrdiff_t j = 0; j < width; j++) {
-                    vec sum = out[j];
-                    if (r->at) sum += load(pixel(r, i0 + i, j0 + j) + o);
-                    sum = activate(sum, s->activation, s->low, s->high);
-                    store(pixel(y, i0 + i, j0 + j) + o, sum);
+                float *to = pixel(y, i0 + i, j0) + o;
+                const float *and = r->at ? pixel(r, i0 + i, j0) + o : NULL;
+                UNROLL for (int j = 0; j < m; j++) {
+                    if (j == width) break;
+                    if (and) out[j] += load(and + j * r->pitch);
+                    store(to, activate(out[j], activation, s->low, s->high));
+                    to += y->pitch;
                 }
             }
         }
     }
+}
+
+/* A clamp is so short that to choose it for each vector would take longer. */
+static ALWAYS_INLINE void outputs(const int m, const step *s, const winograd *of, const float *from,
+                                  ptrdiff_t base, ptrdiff_t first, ptrdiff_t last) {
+    if (s->activation == CLAMP)
+        outputs_with(m, CLAMP, s, of, from, base, first, last);
+    else
+        outputs_with(m, s->activation, s, of, from, base, first, last);
 }
 
 /* ------------------------------------------------------------------------------ steps */

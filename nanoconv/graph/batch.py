@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..ops.activations import ACTIVATIONS
-from .ir import Array, Graph, Node, leaves
+from .ir import Graph, Node, leaves
 
 Rule = Callable[[Graph, Node], bool]
 
@@ -68,29 +68,31 @@ def same_node(
             return False
         if not known and (other is not None if k is None else partner.get(k) != other):
             return False
-    return all(same(value, b.attrs[key], sizes) for key, value in a.attrs.items())
+    for key, value in a.attrs.items():
+        other = b.attrs[key]
+        if key in ("shape", "size") and [value[:1], other[:1]] == [(n,) for n in sizes]:
+            value, other = value[1:], other[1:]  # of the output, which starts with the batch
+        if not same(value, other, sizes):
+            return False
+    return True
 
 
 def same(a: Any, b: Any, sizes: list[int]) -> bool:
-    """Equal attributes; a geometry's N, and the first of some sizes, may be that of the batch."""
+    """Equal attributes; a geometry's N may be that of the batch."""
     if type(a) is not type(b):
         return False
     if isinstance(a, np.ndarray):
-        return a is b or (
-            a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
-        )
+        nan = a.dtype.kind == "f"
+        return a is b or (a.dtype == b.dtype and np.array_equal(a, b, equal_nan=nan))
     if is_dataclass(a):
-        names = [field.name for field in fields(a)]
+        pairs = {
+            field.name: (getattr(a, field.name), getattr(b, field.name)) for field in fields(a)
+        }
         return all(
-            (name == "N" and [getattr(a, name), getattr(b, name)] == sizes)
-            or same(getattr(a, name), getattr(b, name), sizes)
-            for name in names
+            (name == "N" and [*pair] == sizes) or same(*pair, sizes) for name, pair in pairs.items()
         )
     if isinstance(a, tuple):
-        if len(a) != len(b):
-            return False
-        start = 1 if [*a[:1], *b[:1]] == sizes else 0
-        return all(same(x, y, sizes) for x, y in zip(a[start:], b[start:], strict=True))
+        return len(a) == len(b) and all(same(x, y, sizes) for x, y in zip(a, b, strict=True))
     return bool(a == b)
 
 

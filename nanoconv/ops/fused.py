@@ -15,6 +15,8 @@ addresses.
     shapes    those of the composition; channels any inputs (N, C, …) that agree but in C
     cost      that of the sum of products
 
+Paper: Chen et al., TVM, arXiv 1802.04799, section 3, which says which ops can be fused.
+
 >>> import numpy as np
 >>> a = np.array([[-1.0, 3.0, 9.0]], np.float32)
 >>> ADD_ACT.forward(a, a, activation=Activation("clamp", 0.0, 6.0))

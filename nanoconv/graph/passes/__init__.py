@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from ..ir import Graph
+from .channel_views import channel_views
 from .fold import fold_batch_norm
-from .fuse import fuse_activation, fuse_residual
+from .fuse import fuse_activation, fuse_residual, split_activation
 from .simplify import drop_identity, fold_constants, fold_pad, remove_dead
 
 PASSES: dict[str, Callable[[Graph], Graph]] = {  # in this order
@@ -20,7 +21,9 @@ PASSES: dict[str, Callable[[Graph], Graph]] = {  # in this order
     "fold_pad": fold_pad,
     "fold_batch_norm": fold_batch_norm,
     "fuse_residual": fuse_residual,
+    "split_activation": split_activation,
     "fuse_activation": fuse_activation,
+    "channel_views": channel_views,
 }
 
 

@@ -23,6 +23,7 @@ FUSED: dict[str, Op] = {  # each with what it is with an activation
     "add": ADD_ACT,
 }
 WITH_RESIDUAL = ("conv2d", "depthwise_conv2d")  # their third input is r
+RELU = Activation("clamp", 0.0, math.inf)
 PLAIN = ("hardswish", "hardsigmoid", "sigmoid", "silu")
 
 
@@ -82,11 +83,46 @@ def fuse_activation(graph: Graph) -> Graph:
     return rewrite.graph()
 
 
+def split_activation(graph: Graph) -> Graph:
+    """f(cat(a, b)) = cat(f(a), f(b)), if that lets f be fused with what computed a or b.
+
+    Where nothing is below 0, as in the mean of what a relu gave, relu(a) = a.
+    """
+    rewrite = Rewrite(graph)
+    for node in rewrite.current():
+        f = activation_of(rewrite, node)
+        cat = None if f is None else rewrite.only_source(node.inputs[0], "cat")
+        if cat is None or not any(rewrite.only_source(k, *FUSED, "conv2d_act") for k in cat.inputs):
+            continue
+        parts = []
+        for k in cat.inputs:
+            assert k is not None
+            parts.append(k)
+            if f != RELU or not never_negative(rewrite, k):
+                parts[-1] = rewrite.value(k)
+                rewrite.put(node, inputs=(k, *node.inputs[1:]), output=parts[-1])
+        rewrite.put(cat, inputs=tuple(parts), output=node.output)
+        rewrite.drop(cat)
+    return rewrite.graph()
+
+
+def never_negative(rewrite: Rewrite, value: int | None) -> bool:
+    """What computed a value shows that no number of it is below 0 (one may be NaN)."""
+    node = rewrite.nodes.get(value or 0)
+    if node is None:
+        return False
+    if node.op.name in ("avg_pool2d", "max_pool2d", "cat"):
+        positive = (node.attrs.get("divisor_override") or 1) > 0
+        return positive and all(never_negative(rewrite, k) for k in node.inputs)
+    f = node.attrs.get("activation") or activation_of(rewrite, node)
+    return f is not None and f.name == "clamp" and f.low >= 0
+
+
 def activation_of(rewrite: Rewrite, node: Node) -> Activation | None:
     """The activation that a node is."""
     name = node.op.name
     if name == "relu":
-        return Activation("clamp", 0.0, math.inf)
+        return RELU
     if name == "relu6":
         return Activation("clamp", 0.0, 6.0)
     if name == "hardtanh":

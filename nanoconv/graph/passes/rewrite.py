@@ -94,7 +94,7 @@ class Rewrite:
 
     def drop(self, node: Node) -> None:
         """A node that nothing reads any more goes, and those of which that is then true."""
-        if self.reads.get(node.output):
+        if self.reads.get(node.output) or node.output not in self.nodes:
             return
         del self.nodes[node.output]
         for k in node.inputs:

@@ -40,7 +40,7 @@ typedef struct {
 } conv_rows;
 
 static void conv_block(const step *s, const conv_rows *at, ptrdiff_t g, ptrdiff_t p0, ptrdiff_t p1,
-                       ptrdiff_t v0, ptrdiff_t v1) {
+                       ptrdiff_t v0, ptrdiff_t v1, int first) {
     ptrdiff_t N = s->y.C / s->of.G, K = s->K, segments = s->of.KH;
     ptrdiff_t per_group = whole_vectors(N);
     const float *w = s->w + g * per_group * K * segments, *b = s->b + g * per_group;
@@ -60,13 +60,17 @@ static void conv_block(const step *s, const conv_rows *at, ptrdiff_t g, ptrdiff_
         part.segments = segments / one_by_one;
         part.w_step = width;
         part.b = b + n;
+        part.ahead = w + (begin + width) * K * segments;
+        part.ahead_step = first ? LINE_FLOATS : 0;
         for (ptrdiff_t q = 0; q < one_by_one; q++) {
             part.w = w + begin * K * segments + q * K * width + n - begin;
+            const float *end_of_panel = part.ahead + width * K * segments;
             part.resume = q > 0;
             part.unfinished = q < one_by_one - 1;
             for (ptrdiff_t m = p0, next; m < p1; m = next) {
                 ptrdiff_t i = m / at->W, j = m % at->W;
                 next = smaller(p1, (i + 1) * at->W);
+                if (part.ahead >= end_of_panel) part.ahead_step = 0;
                 conv_run(&part, x + i * at->x_row + q * part.x_row + j * part.x_step,
                          at->y + i * at->y_row + j * s->y.pitch + g * N + n,
                          at->r ? at->r + i * at->r_row + j * s->r.pitch + g * N + n : NULL,
@@ -85,11 +89,11 @@ static void conv_blocks(const step *s, const conv_rows *at, ptrdiff_t p0, ptrdif
         if (is_flat(s) || at->W > BLOCK)
             for (ptrdiff_t i = 0; i < blocks; i++)
                 conv_block(s, at, g, p0 + share(p1 - p0, i, blocks),
-                           p0 + share(p1 - p0, i + 1, blocks), v0, v1);
+                           p0 + share(p1 - p0, i + 1, blocks), v0, v1, i == 0);
         else
             for (ptrdiff_t p = first, next; p < p1; p = next) {
                 next = smaller(p1, (p / rows + 1) * rows);
-                conv_block(s, at, g, p, next, v0, v1);
+                conv_block(s, at, g, p, next, v0, v1, p == p0);
             }
 }
 

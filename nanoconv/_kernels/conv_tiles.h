@@ -31,6 +31,8 @@ typedef struct {
     const float *w, *b; /* of the tile's first vector */
     ptrdiff_t w_step;   /* floats from k to k: the width of the panel */
     ptrdiff_t segments, K;
+    const float *ahead;    /* what will be read next: a line of it for each k, or the same again */
+    ptrdiff_t ahead_step;
     int resume, unfinished; /* sums begin with what is in y; they are left there as they are */
     int32_t activation;
     float low, high;
@@ -46,6 +48,9 @@ static NOINLINE void activate_pixels(float *y, const conv_part *of, ptrdiff_t pi
         }
 }
 
+/* Two k at a time: what counts k takes slots that multiply-adds could have. */
+#define TWICE _Pragma("GCC unroll 2")
+
 static ALWAYS_INLINE void conv_tile(const int R, const int V, const int gathered,
                                     const conv_part *of, const float *x, float *y, const float *r) {
     vec sum[MOST_ROWS][PANEL];
@@ -56,7 +61,8 @@ static ALWAYS_INLINE void conv_tile(const int R, const int V, const int gathered
 
     const float *w = of->w;
     const int32_t *gather = of->gather;
-    ptrdiff_t K = of->K, x_step = of->x_step, w_step = of->w_step;
+    const float *ahead = of->ahead;
+    ptrdiff_t K = of->K, x_step = of->x_step, w_step = of->w_step, ahead_step = of->ahead_step;
     for (ptrdiff_t q = of->segments; q; q--, x += of->x_row) {
         /* One pointer for 4 pixels, as in gemm.h. */
         const float *x4[MOST_ROWS / 4];
@@ -64,7 +70,7 @@ static ALWAYS_INLINE void conv_tile(const int R, const int V, const int gathered
             x4[p] = x + 4 * p * x_step;
             OPAQUE(x4[p]);
         }
-        for (ptrdiff_t k = 0; k < K; k++) {
+        TWICE for (ptrdiff_t k = 0; k < K; k++) {
             ptrdiff_t place = gathered ? gather[k] : 0;
             vec row[PANEL];
             UNROLL for (int v = 0; v < V; v++) row[v] = load(w + v * LANES);
@@ -74,6 +80,8 @@ static ALWAYS_INLINE void conv_tile(const int R, const int V, const int gathered
             }
             if (!gathered) UNROLL for (int p = 0; 4 * p < R; p++) x4[p]++;
             w += w_step;
+            PREFETCH(ahead);
+            ahead += ahead_step;
         }
     }
 
@@ -107,7 +115,7 @@ static conv_tile_function *const CONV_TILES[PANEL + 1][MOST_ROWS + 1][2] = {ALL_
 
 /* `pixels` of one row × V vectors, cut into nearly equal tiles. Of these vectors only the first
    `columns` floats belong to y: what is behind them may be somebody else's. */
-static void conv_run(const conv_part *of, const float *x, float *y, const float *r,
+static void conv_run(conv_part *of, const float *x, float *y, const float *r,
                      ptrdiff_t pixels, ptrdiff_t V, ptrdiff_t columns) {
     ptrdiff_t tiles = ceil_div(pixels, TILE_ROWS[V]);
     if (columns == V * LANES) {
@@ -115,6 +123,7 @@ static void conv_run(const conv_part *of, const float *x, float *y, const float 
             ptrdiff_t m = share(pixels, i, tiles), R = share(pixels, i + 1, tiles) - m;
             CONV_TILES[V][R][of->gather != NULL](of, x + m * of->x_step, y + m * of->y_step,
                                                  r ? r + m * of->r_step : NULL);
+            of->ahead += of->K * of->segments * of->ahead_step;
         }
         return;
     }

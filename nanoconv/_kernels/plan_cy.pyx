@@ -44,6 +44,9 @@ cdef extern from "steps.h" nogil:
     Run step_named(const char *name)
     Py_ssize_t scratch_of_winograd "winograd_scratch"(
         Py_ssize_t m, Py_ssize_t C, Py_ssize_t O, Py_ssize_t H, Py_ssize_t W, Py_ssize_t T)
+    ctypedef struct Band "band":
+        pass
+    Py_ssize_t band_memory(const Step *s, float *scratch, Band *b)
     void run_steps(const Step *steps, Py_ssize_t n, Barrier *b, Py_ssize_t t, Py_ssize_t T)
     void run_team(const Step *steps, Py_ssize_t n, Barrier *b, Py_ssize_t T)
     void time_team(const Step *steps, Py_ssize_t n, Barrier *b, Py_ssize_t T, double *seconds)
@@ -125,6 +128,38 @@ cdef Image image_of(found, Place *place) except *:
     return image
 
 
+cdef int fill(Step *s, Places *p, step) except -1:
+    # A step of Python as one of C: all but its pointers, whose places are noted in p.
+    s.run = step_named(step.kernel.encode())
+    if s.run == NULL:
+        raise ValueError(f"Program: no kernel is named {step.kernel!r}")
+    s.x = image_of(step.x, &p.x)
+    s.r = image_of(step.r, &p.r)
+    s.y = image_of(step.y, &p.y)
+    w = step.window
+    s.of.KH, s.of.KW, s.of.sh, s.of.sw, s.of.pt, s.of.pl, s.of.dh, s.of.dw, s.of.G = w
+    s.K, s.scratch_floats, s.part_count = step.K, step.scratch_floats, len(step.parts)
+    s.activation, s.low, s.high = step.activation, step.low, step.high
+    p.w, p.b, p.gather, p.scratch = step.w, step.b, step.gather, step.scratch
+    return 0
+
+
+def band_scratch(step):
+    """Floats that each thread needs for what lies between the parts of a step in bands."""
+    cdef Step whole
+    cdef Places places
+    cdef Step *parts = <Step *> aligned_memory(len(step.parts) * sizeof(Step))
+    cdef Py_ssize_t k
+    try:
+        fill(&whole, &places, step)
+        for k in range(len(step.parts)):
+            fill(&parts[k], &places, step.parts[k])
+        whole.parts = parts
+        return band_memory(&whole, NULL, NULL)
+    finally:
+        free(parts)
+
+
 cdef class Program:
     """The steps of a plan, ready to run on any number of images."""
 
@@ -168,21 +203,8 @@ cdef class Program:
         free(self.places)
 
     cdef int _fill(self, Py_ssize_t k, step, Py_ssize_t parts) except -1:
-        cdef Step *s = &self.steps[k]
-        cdef Places *p = &self.places[k]
-        s.run = step_named(step.kernel.encode())
-        if s.run == NULL:
-            raise ValueError(f"Program: no kernel is named {step.kernel!r}")
-        s.x = image_of(step.x, &p.x)
-        s.r = image_of(step.r, &p.r)
-        s.y = image_of(step.y, &p.y)
-        w = step.window
-        s.of.KH, s.of.KW, s.of.sh, s.of.sw, s.of.pt, s.of.pl, s.of.dh, s.of.dw, s.of.G = w
-        s.K, s.scratch_floats, s.part_count = step.K, step.scratch_floats, len(step.parts)
-        s.activation, s.low, s.high = step.activation, step.low, step.high
-        p.w, p.b, p.gather, p.scratch = step.w, step.b, step.gather, step.scratch
-        p.parts = parts
-        return 0
+        self.places[k].parts = parts
+        return fill(&self.steps[k], &self.places[k], step)
 
     cdef Owner _owner(self):
         # A worker that is free, or a new one.

@@ -45,6 +45,10 @@
 #define PAUSE() ((void)0)
 #endif
 
+/* Asks for the cache line at p in the second-level cache. Any address will do: none is read. */
+#define PREFETCH(p) __builtin_prefetch(p, 0, 2)
+#define LINE_FLOATS 16
+
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 #define NOINLINE __attribute__((noinline))
 #define UNROLL _Pragma("GCC unroll 16")

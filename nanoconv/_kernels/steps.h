@@ -2,6 +2,7 @@
 #ifndef NANOCONV_STEPS_H
 #define NANOCONV_STEPS_H
 
+#include "band_steps.h"
 #include "conv_steps.h"
 #include "depthwise_rows.h"
 #include "layout_steps.h"
@@ -18,7 +19,7 @@ typedef struct {
 
 static const named_step STEPS[] = {
 #define STEP(name) {#name, name##_step},
-    STEP(conv) STEP(winograd2) STEP(winograd4) STEP(depthwise)
+    STEP(band) STEP(conv) STEP(winograd2) STEP(winograd4) STEP(depthwise)
     STEP(linear) STEP(max_pool) STEP(window_max) STEP(window_mean)
     STEP(global_pool) STEP(add) STEP(sub) STEP(mul)
     STEP(div) STEP(max) STEP(min) STEP(scale)

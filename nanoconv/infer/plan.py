@@ -241,7 +241,10 @@ class Arranger:
             for view in draft.views():
                 for run in view.runs:
                     run.buffer.used(n)
-        roots = [b for b in lowering.buffers if b.parent is None and b.first >= 0]
+        roots = [
+            b for b in lowering.buffers
+            if b.parent is None and b.first >= 0 and b.region[0] == "arena"
+        ]  # fmt: skip
         arena = arena_floats(roots)
         for draft in lowering.drafts:
             for view in draft.views():
@@ -300,6 +303,11 @@ class Arranger:
         buffer = view.buffer
         region, which = buffer.root()[0].region
         shape = buffer.shape
+        if region == "scratch":  # rows of it; the step that has them knows where
+            return Image(
+                (0, 0, 0), view.H, view.W, view.C, shape.pitch, buffer.row,
+                (0, 0, *shape.halo[2:]),
+            )  # fmt: skip
         if region != "arena" or view.cache.get("planes"):
             return Image(
                 (INPUT if region == "input" else OUTPUT, which, 0),
@@ -335,6 +343,11 @@ class Arranger:
             step.scratch_floats = (draft.scratch(threads) + 15) // 16 * 16
             self.scratch.append((step, step.scratch_floats * threads))
         step.parts = tuple(self.step(part) for part in draft.parts)
+        if step.parts:
+            from nanoconv._kernels import plan_cy
+
+            step.scratch_floats = (plan_cy.band_scratch(step) + 15) // 16 * 16
+            self.scratch.append((step, step.scratch_floats * self.lowering.threads))
         return step
 
 
@@ -347,9 +360,12 @@ def make_plan(
 ) -> Plan:
     """The plan of a graph of one image; `weights`, if they are packed already."""
     from . import convolutions, others  # noqa: F401 (they fill RULES)
+    from .fusion import bands
 
     lowering = Lowering(graph, machine, threads, without)
     lowering.run()
+    if "bands" not in without:
+        lowering.drafts = bands(lowering)
     return Arranger(lowering, weights).plan()
 
 

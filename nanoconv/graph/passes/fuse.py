@@ -33,7 +33,7 @@ def fuse_residual(graph: Graph) -> Graph:
     If both operands are convolutions, it is the one that is computed last: r is there by then.
     """
     rewrite = Rewrite(graph)
-    for node in rewrite.current():
+    for node in rewrite.walk():
         if node.op.name != "add" or not same_shapes(rewrite, node):
             continue
         place = {output: n for n, output in enumerate(rewrite.nodes)}
@@ -62,7 +62,7 @@ def fuse_activation(graph: Graph) -> Graph:
     Layers are convolutions, also with a residual, linear ones, and sums of two of equal shape.
     """
     rewrite = Rewrite(graph)
-    for node in rewrite.current():
+    for node in rewrite.walk():
         f = activation_of(rewrite, node)
         if f is None:
             continue
@@ -89,7 +89,7 @@ def split_activation(graph: Graph) -> Graph:
     Where nothing is below 0, as in the mean of what a relu gave, relu(a) = a.
     """
     rewrite = Rewrite(graph)
-    for node in rewrite.current():
+    for node in rewrite.walk():
         f = activation_of(rewrite, node)
         cat = None if f is None else rewrite.only_source(node.inputs[0], "cat")
         if cat is None or not any(rewrite.only_source(k, *FUSED, "conv2d_act") for k in cat.inputs):

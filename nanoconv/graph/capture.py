@@ -10,6 +10,7 @@ changing tensors in place, random numbers, and using what ops return beside thei
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,8 +94,8 @@ class Recorder:
         self.constants: dict[int, Array] = {}
         self.places: dict[tuple, int] = {}  # where a constant lies in memory → its number
         self.computed: dict[int, str] = {}  # id of an array that owns computed memory → its op
-        self.extras: list[Array] = []
         self.extra: dict[int, str] = {}  # the same of what ops returned beside their outputs
+        self.alive: list[Array] = []  # whose id()s are used here too
         self.running: list[str] = []
         self.frame = sys._getframe(1)
         held = (*model.parameters(), *model.buffers()) if hasattr(model, "parameters") else ()
@@ -108,9 +109,6 @@ class Recorder:
         self.numbers[id(array)] = len(self.arrays) - 1
         self.computed[id(owner(array))] = op
         return len(self.arrays) - 1
-
-    def is_computed(self, t: Tensor) -> bool:
-        return self.numbers.get(id(t._data), None) not in (None, *self.constants)
 
     def value(self, t: Tensor, reader: str) -> int:
         """The number of a tensor that `reader` reads; a new constant if no op computed it."""
@@ -137,7 +135,7 @@ class Recorder:
             self.constants[self.places[place]] = array
             self.frozen.add(memory)
         self.numbers[id(array)] = self.places[place]
-        self.extras.append(array)  # alive, so that its id() stays its own
+        self.alive.append(array)
         return self.places[place]
 
     def hear(self, op: Op, inputs: tuple, attrs: dict, y: Tensor, extra: tuple) -> None:
@@ -150,18 +148,26 @@ class Recorder:
                     f"{op.name} takes an array that {source} computed as an attribute",
                     "a graph holds attributes as they were in one run",
                 )
-        if not any(t is not None and self.touched(t) for t in inputs):
+        touched = [t for t in inputs if t is not None and self.touched(t)]
+        if not touched:
             return  # a constant, if anything ever reads it
+        beside = [self.extra.get(id(owner(t._data))) for t in touched]
+        if all(beside):  # what is computed from extras alone is one, and no matter if not read
+            self.add_extra(y._data, beside[0] or "")
+            return
         if op.name in RANDOM:
             raise self.error(f"{op.name} is random", "call eval(), or pass training=False")
         numbers = tuple(None if t is None else self.value(t, op.name) for t in inputs)
         output = self.number(y._data, op.name)
         for array in extra:
             if isinstance(array, np.ndarray):
-                self.extras.append(array)
-                self.extra[id(owner(array))] = op.name
+                self.add_extra(array, op.name)
         name = self.running[-1] if self.running else ""
         self.nodes.append(Node(op, numbers, dict(attrs), output, name, self.line()))
+
+    def add_extra(self, array: Array, op: str) -> None:
+        self.alive.append(array)
+        self.extra[id(owner(array))] = op
 
     def touched(self, t: Tensor) -> bool:
         """An input of the model went into the tensor."""
@@ -218,7 +224,8 @@ class Recorder:
 
 
 def is_library(code: CodeType) -> bool:
-    return code.co_filename.startswith(PACKAGE) and not code.co_filename.startswith(MODELS)
+    path = code.co_filename
+    return path == copy.__file__ or (path.startswith(PACKAGE) and not path.startswith(MODELS))
 
 
 def owner(array: Array) -> Array:

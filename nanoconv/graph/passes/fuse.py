@@ -39,7 +39,7 @@ def fuse_residual(graph: Graph) -> Graph:
         place = {output: n for n, output in enumerate(rewrite.nodes)}
         for k in sorted((0, 1), key=lambda k: place.get(node.inputs[k] or 0, -1), reverse=True):
             conv, r = rewrite.only_source(node.inputs[k], "conv2d"), node.inputs[1 - k]
-            if conv is None or r == conv.output or rewrite.known(r):
+            if conv is None or r == conv.output:
                 continue
             attrs = {**conv.attrs, "activation": IDENTITY}
             inputs, output = (*conv.inputs, r), node.output
@@ -50,9 +50,10 @@ def fuse_residual(graph: Graph) -> Graph:
 
 
 def same_shapes(rewrite: Rewrite, add: Node) -> bool:
+    """A sum of two computed values of one shape."""
     a, b = add.inputs
-    assert a is not None
-    assert b is not None
+    if a is None or b is None or a in rewrite.constants or b in rewrite.constants:
+        return False
     return rewrite.shapes[a] == rewrite.shapes[b] and rewrite.dtypes[a].kind == "f"
 
 

@@ -10,7 +10,10 @@ changing tensors in place, random numbers, and using what ops return beside thei
 
 from __future__ import annotations
 
+import copy
+import functools
 import sys
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType
@@ -83,90 +86,111 @@ def random_state() -> Any:
 # --------------------------------------------------------------------------- listening
 
 
+class Known:
+    """What is known of arrays, of each as long as it lives: a capture keeps no activation."""
+
+    def __init__(self) -> None:
+        self._notes: dict[int, tuple[Any, Any]] = {}
+
+    def note(self, array: Array, what: Any) -> None:
+        key, notes = id(array), self._notes
+        notes[key] = weakref.ref(array, lambda _: notes.pop(key, None)), what
+
+    def of(self, array: Array) -> Any:
+        """What was noted of this array; None if nothing was."""
+        return self._notes.get(id(array), (None, None))[1]
+
+
 class Recorder:
-    """Hears every op of a run, and numbers the values by the arrays that hold them."""
+    """Hears every op of a run, and numbers the values by the arrays that hold them.
+
+    numbers    of the array of a value: its number
+    computed   of the array whose memory it lies in: the op that computed it
+    extra      the same of what ops returned beside their outputs
+    frozen     True of what must not change: memory of the model, and of constants
+    """
 
     def __init__(self, model: Any, inputs: list[Tensor]) -> None:
+        self.numbers, self.computed, self.extra, self.frozen = Known(), Known(), Known(), Known()
         self.nodes: list[Node] = []
-        self.arrays: list[Array] = []  # by number; holding them keeps their id()s theirs
-        self.numbers: dict[int, int] = {}  # id of an array → its number
+        self.shapes: list[tuple[int, ...]] = []  # by number
+        self.dtypes: list[np.dtype] = []
         self.constants: dict[int, Array] = {}
         self.places: dict[tuple, int] = {}  # where a constant lies in memory → its number
-        self.computed: dict[int, str] = {}  # id of an array that owns computed memory → its op
-        self.extras: list[Array] = []
-        self.extra: dict[int, str] = {}  # the same of what ops returned beside their outputs
         self.running: list[str] = []
         self.frame = sys._getframe(1)
         held = (*model.parameters(), *model.buffers()) if hasattr(model, "parameters") else ()
-        self.frozen = {id(owner(t._data)) for t in held}  # must not change during the run
+        for t in held:
+            self.frozen.note(owner(t._data), True)
         for t in inputs:
-            self.number(t._data, "the input")
+            self.number(t._data)
+            self.computed.note(owner(t._data), "the caller")
 
-    def number(self, array: Array, op: str) -> int:
-        """A new number for what `op` computed."""
-        self.arrays.append(array)
-        self.numbers[id(array)] = len(self.arrays) - 1
-        self.computed[id(owner(array))] = op
-        return len(self.arrays) - 1
-
-    def is_computed(self, t: Tensor) -> bool:
-        return self.numbers.get(id(t._data), None) not in (None, *self.constants)
+    def number(self, array: Array) -> int:
+        """A new number."""
+        self.shapes.append(array.shape)
+        self.dtypes.append(array.dtype)
+        self.numbers.note(array, len(self.shapes) - 1)
+        return len(self.shapes) - 1
 
     def value(self, t: Tensor, reader: str) -> int:
         """The number of a tensor that `reader` reads; a new constant if no op computed it."""
-        array = t._data
-        if id(array) in self.numbers:
-            return self.numbers[id(array)]
-        memory = id(owner(array))
-        if memory in self.extra:
+        array, memory = t._data, owner(t._data)
+        if (number := self.numbers.of(array)) is not None:
+            return number
+        if op := self.extra.of(memory):
             raise self.error(
-                f"{reader} reads what {self.extra[memory]} returned beside its output (positions "
-                "or statistics)",
+                f"{reader} reads what {op} returned beside its output (positions or statistics)",
                 "a graph has only the first output of an op",
             )
-        if memory in self.computed:
+        if op := self.computed.of(memory):
             raise self.error(
-                f"{reader} reads an array that shares memory with what {self.computed[memory]} "
-                "computed, but came from no op",
+                f"{reader} reads an array that shares memory with what {op} computed, but came "
+                "from no op",
                 "use the ops of nanoconv on tensors, not NumPy on their arrays",
             )
         place = (*array.__array_interface__["data"], array.shape, array.strides, array.dtype)
         if place not in self.places:
-            self.arrays.append(array)
-            self.places[place] = len(self.arrays) - 1
+            self.places[place] = self.number(array)
             self.constants[self.places[place]] = array
-            self.frozen.add(memory)
-        self.numbers[id(array)] = self.places[place]
-        self.extras.append(array)  # alive, so that its id() stays its own
+            self.frozen.note(memory, True)
+        self.numbers.note(array, self.places[place])
         return self.places[place]
 
     def hear(self, op: Op, inputs: tuple, attrs: dict, y: Tensor, extra: tuple) -> None:
         """After every op."""
         for array in arrays_in(tuple(attrs.values())):
-            memory = id(owner(array))
-            if memory in self.extra or memory in self.computed:
-                source = self.extra.get(memory) or self.computed[memory]
+            source = self.extra.of(owner(array)) or self.computed.of(owner(array))
+            if source:
                 raise self.error(
                     f"{op.name} takes an array that {source} computed as an attribute",
                     "a graph holds attributes as they were in one run",
                 )
-        if not any(t is not None and self.touched(t) for t in inputs):
+        touched = [t for t in inputs if t is not None and self.touched(t)]
+        if not touched:
             return  # a constant, if anything ever reads it
+        beside = [self.beside(t) for t in touched]
+        if all(beside):  # what is computed from extras alone is one, and no matter if not read
+            self.extra.note(owner(y._data), beside[0])
+            return
         if op.name in RANDOM:
             raise self.error(f"{op.name} is random", "call eval(), or pass training=False")
         numbers = tuple(None if t is None else self.value(t, op.name) for t in inputs)
-        output = self.number(y._data, op.name)
+        output = self.number(y._data)
+        self.computed.note(owner(y._data), op.name)
         for array in extra:
-            if isinstance(array, np.ndarray):
-                self.extras.append(array)
-                self.extra[id(owner(array))] = op.name
+            if isinstance(array, np.ndarray) and not self.frozen.of(owner(array)):
+                self.extra.note(owner(array), op.name)
         name = self.running[-1] if self.running else ""
         self.nodes.append(Node(op, numbers, dict(attrs), output, name, self.line()))
 
     def touched(self, t: Tensor) -> bool:
         """An input of the model went into the tensor."""
-        memory = id(owner(t._data))
-        return memory in self.computed or memory in self.extra
+        return bool(self.computed.of(owner(t._data)) or self.extra.of(owner(t._data)))
+
+    def beside(self, t: Tensor) -> str | None:
+        """The op that returned the tensor beside its output."""
+        return None if self.numbers.of(t._data) is not None else self.extra.of(owner(t._data))
 
     def told(self, t: Tensor, how: str) -> None:
         """Before anything reads numbers of a tensor, or changes them."""
@@ -176,7 +200,7 @@ class Recorder:
             if changes:
                 instead = "compute a new tensor in its place"
             raise self.error(f"{how} of a tensor that was computed from an input", instead)
-        if changes and id(owner(t._data)) in self.frozen:
+        if changes and self.frozen.of(owner(t._data)):
             raise self.error(
                 f"{how} of a parameter, a buffer or a constant that was used before",
                 "a graph has no state; compute a new tensor in its place",
@@ -192,8 +216,8 @@ class Recorder:
         """The innermost line that is not nanoconv's own: of a model."""
         frame: Any = sys._getframe(1)
         while frame is not None and frame is not self.frame:
-            if not is_library(frame.f_code):
-                return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+            if file := model_file(frame.f_code):
+                return f"{file}:{frame.f_lineno}"
             frame = frame.f_back
         return ""
 
@@ -211,14 +235,18 @@ class Recorder:
             tuple(range(len(inputs))),
             outputs,
             tuple(self.nodes),
-            {k: array.shape for k, array in enumerate(self.arrays)},
-            {k: array.dtype for k, array in enumerate(self.arrays)},
+            dict(enumerate(self.shapes)),
+            dict(enumerate(self.dtypes)),
             {k: array for k, array in self.constants.items() if k in read},
         )
 
 
-def is_library(code: CodeType) -> bool:
-    return code.co_filename.startswith(PACKAGE) and not code.co_filename.startswith(MODELS)
+@functools.lru_cache(maxsize=1024)
+def model_file(code: CodeType) -> str:
+    """The name of the file, if it is not one of nanoconv's own; "" otherwise."""
+    path = code.co_filename
+    own = path.startswith(PACKAGE) and not path.startswith(MODELS)
+    return "" if own or path == copy.__file__ else Path(path).name
 
 
 def owner(array: Array) -> Array:

@@ -80,8 +80,9 @@ def convolved(
 
 
 def channels_forward(*xs: Array, index: tuple[int, ...]) -> Array:
-    zeros = [np.zeros_like(x[:, :1]) for x in xs[:1] if -1 in index]  # the last, so number −1
-    return np.concatenate([*xs, *zeros], axis=1).take(index, axis=1)
+    N, _, *pixels = xs[0].shape
+    zeros = [np.zeros((N, 1, *pixels), xs[0].dtype)] * (-1 in index)  # the last, so number −1
+    return np.concatenate([*xs, *zeros], axis=1).take(np.array(index, np.intp), axis=1)
 
 
 CONV2D_ACT = Op(

@@ -40,20 +40,20 @@ def channel_views(graph: Graph) -> Graph:
     every channel by itself.
     """
     rewrite = Rewrite(graph)
-    for node in rewrite.current():
+    for node in rewrite.walk():
         found = sources_of(rewrite, node)
         if found is not None:
             gather(rewrite, node, found)
-    for node in rewrite.current():
+    for node in rewrite.walk():
         common_permutation(rewrite, node)
-    for node in rewrite.current():
-        if node.op is CHANNELS and node.output in rewrite.nodes:
-            sink(rewrite, rewrite.nodes[node.output])
-    for node in rewrite.current():
+    for node in rewrite.walk():
+        if node.op is CHANNELS:
+            sink(rewrite, node)
+    for node in rewrite.walk():
         if node.op.name in DENSE:
             fold_into_reader(rewrite, node)
-    for node in rewrite.current():
-        if node.op is CHANNELS and node.output in rewrite.nodes:
+    for node in rewrite.walk():
+        if node.op is CHANNELS:
             fold_into_writer(rewrite, node)
     return rewrite.graph()
 

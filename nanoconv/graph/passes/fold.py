@@ -11,6 +11,7 @@ The new weights are computed in float64, and rounded once.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -39,14 +40,18 @@ def fold_batch_norm(graph: Graph) -> Graph:
     linear layers and transposed convolutions in place of the convolution, count too.
     """
     rewrite = Rewrite(graph)
-    for node in rewrite.current():
-        affine = affine_of(rewrite, node)
-        if affine is None or behind_weights(rewrite, node, affine):
-            continue
-        if before_weights(rewrite, node, affine) or node.op.name != "batch_norm":
-            continue
-        alone(rewrite, node, affine)
+    fold_all(rewrite, rewrite.walk(), behind_weights)
+    fold_all(rewrite, reversed(list(rewrite.walk())), before_weights)  # the nearest one first
+    fold_all(rewrite, rewrite.walk(), behind_weights, alone)
     return rewrite.graph()
+
+
+def fold_all(rewrite: Rewrite, nodes: Iterable[Node], *places: Callable[..., bool]) -> None:
+    """Each node that is a factor and a shift goes to the first of these places that takes it."""
+    for node in nodes:
+        affine = affine_of(rewrite, node)
+        if affine is not None:
+            any(place(rewrite, node, affine) for place in places)
 
 
 def affine_of(rewrite: Rewrite, node: Node) -> Affine | None:
@@ -109,7 +114,7 @@ def behind_weights(rewrite: Rewrite, node: Node, affine: Affine) -> bool:
     assert w is not None
     s, t = affine.scale, affine.shift
     if layer.op.name in TRANSPOSED:  # w (C, O/G, KH, KW) has the output's channels in axis 1
-        factors = by_output(s, w.swapaxes(0, 1), layer.attrs["geo"].G).swapaxes(0, 1)
+        factors = by_group(s, w, layer.attrs["geo"].G)
     else:
         factors = s.reshape(-1, *(1,) * (w.ndim - 1))
     shifted = t if b is None else s * b + t
@@ -136,15 +141,18 @@ def before_weights(rewrite: Rewrite, node: Node, affine: Affine) -> bool:
         return False
     w, b = rewrite.array(layer.inputs[1]), wide(rewrite.array(layer.inputs[2]))
     assert w is not None
-    s, t = (by_output(k, w, 1 if geo is None else geo.G) for k in (affine.scale, affine.shift))
+    s, t = (by_group(k, w, 1 if geo is None else geo.G) for k in (affine.scale, affine.shift))
     shift = (w * t).sum(axis=tuple(range(1, w.ndim)))
     shifted = None if b is None and not shift.any() else shift if b is None else b + shift
     fold_into(rewrite, node, layer, affine.x, times(w, s), shifted)
     return True
 
 
-def by_output(k: Array, w: Array, groups: int) -> Array:
-    """k (C,) as w (O, C/G, …) meets the input's channels: (O, C/G, 1, …)."""
+def by_group(k: Array, w: Array, groups: int) -> Array:
+    """k for each of the channels that axis 1 of w has, those of a group at a time.
+
+    Axis 0 of w (O, C/G, …) has the groups one behind the other; k (C,) becomes (O, C/G, 1, …).
+    """
     grouped = k.reshape(groups, -1).repeat(w.shape[0] // groups, axis=0)
     return grouped.reshape(*grouped.shape, *(1,) * (w.ndim - 2))
 
@@ -160,14 +168,15 @@ def fold_into(
     rewrite.drop(first)
 
 
-def alone(rewrite: Rewrite, node: Node, affine: Affine) -> None:
-    """s·x + t as a convolution of each channel with one tap."""
+def alone(rewrite: Rewrite, node: Node, affine: Affine) -> bool:
+    """The norm as a convolution of each channel with one tap."""
     shape, dtype = rewrite.shapes[affine.x], rewrite.dtypes[affine.x]
-    if len(shape) != 4 or 0 in shape:
-        return
+    if node.op.name != "batch_norm" or len(shape) != 4 or 0 in shape:
+        return False
     C = shape[1]
     geo = conv2d_shape(shape, (C, 1, 1, 1), groups=C)
     w = rewrite.constant(affine.scale.astype(dtype).reshape(C, 1, 1, 1))
     b = rewrite.constant(affine.shift.astype(dtype))
     op = DEPTHWISE_CONV2D if C > 1 else CONV2D
     rewrite.put(node, op=op, inputs=(affine.x, w, b), attrs={"geo": geo})
+    return True

@@ -33,13 +33,13 @@ def fuse_residual(graph: Graph) -> Graph:
     If both operands are convolutions, it is the one that is computed last: r is there by then.
     """
     rewrite = Rewrite(graph)
-    for node in rewrite.current():
+    for node in rewrite.walk():
         if node.op.name != "add" or not same_shapes(rewrite, node):
             continue
         place = {output: n for n, output in enumerate(rewrite.nodes)}
         for k in sorted((0, 1), key=lambda k: place.get(node.inputs[k] or 0, -1), reverse=True):
             conv, r = rewrite.only_source(node.inputs[k], "conv2d"), node.inputs[1 - k]
-            if conv is None or r == conv.output or rewrite.known(r):
+            if conv is None or r == conv.output:
                 continue
             attrs = {**conv.attrs, "activation": IDENTITY}
             inputs, output = (*conv.inputs, r), node.output
@@ -50,9 +50,10 @@ def fuse_residual(graph: Graph) -> Graph:
 
 
 def same_shapes(rewrite: Rewrite, add: Node) -> bool:
+    """A sum of two computed values of one shape."""
     a, b = add.inputs
-    assert a is not None
-    assert b is not None
+    if a is None or b is None or a in rewrite.constants or b in rewrite.constants:
+        return False
     return rewrite.shapes[a] == rewrite.shapes[b] and rewrite.dtypes[a].kind == "f"
 
 
@@ -62,7 +63,7 @@ def fuse_activation(graph: Graph) -> Graph:
     Layers are convolutions, also with a residual, linear ones, and sums of two of equal shape.
     """
     rewrite = Rewrite(graph)
-    for node in rewrite.current():
+    for node in rewrite.walk():
         f = activation_of(rewrite, node)
         if f is None:
             continue
@@ -89,7 +90,7 @@ def split_activation(graph: Graph) -> Graph:
     Where nothing is below 0, as in the mean of what a relu gave, relu(a) = a.
     """
     rewrite = Rewrite(graph)
-    for node in rewrite.current():
+    for node in rewrite.walk():
         f = activation_of(rewrite, node)
         cat = None if f is None else rewrite.only_source(node.inputs[0], "cat")
         if cat is None or not any(rewrite.only_source(k, *FUSED, "conv2d_act") for k in cat.inputs):

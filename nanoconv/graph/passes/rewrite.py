@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -36,9 +37,11 @@ class Rewrite:
 
     # ---- asking
 
-    def current(self) -> list[Node]:
-        """The nodes as they are now; a pass that goes through them may change them meanwhile."""
-        return list(self.nodes.values())
+    def walk(self) -> Iterator[Node]:
+        """The nodes that there are now, each as it is when its turn comes, if it is still there."""
+        for output in list(self.nodes):
+            if output in self.nodes:
+                yield self.nodes[output]
 
     def source(self, value: int | None, *ops: str) -> Node | None:
         """The node that computes a value, if it is one of these ops."""
@@ -96,8 +99,7 @@ class Rewrite:
         """A node that nothing reads any more goes, and those of which that is then true."""
         if self.reads.get(node.output) or node.output not in self.nodes:
             return
-        del self.nodes[node.output]
-        for k in node.inputs:
+        for k in self.nodes.pop(node.output).inputs:
             if k is not None:
                 self.reads[k].remove(node.output)
                 if k in self.nodes:

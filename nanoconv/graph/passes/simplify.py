@@ -20,7 +20,7 @@ def drop_identity(graph: Graph) -> Graph:
     takes everything, padding by nothing, pooling by windows of one pixel, ·1 and /1.
     """
     rewrite = Rewrite(graph)
-    for node in rewrite.current():
+    for node in rewrite.walk():
         if is_identity(rewrite, node):
             x = node.inputs[0]
             assert x is not None
@@ -57,7 +57,7 @@ def is_identity(rewrite: Rewrite, node: Node) -> bool:
 def fold_constants(graph: Graph) -> Graph:
     """A node that reads only constants is one."""
     rewrite = Rewrite(graph)
-    for node in rewrite.current():
+    for node in rewrite.walk():
         if node.inputs and rewrite.known(*node.inputs):
             y = node.forward(*(rewrite.array(k) for k in node.inputs))
             rewrite.alias(node, rewrite.constant(y))
@@ -67,9 +67,8 @@ def fold_constants(graph: Graph) -> Graph:
 def remove_dead(graph: Graph) -> Graph:
     """What the result does not depend on is not computed."""
     rewrite = Rewrite(graph)
-    for node in reversed(rewrite.current()):
-        if node.output in rewrite.nodes:
-            rewrite.drop(node)
+    for node in reversed(list(rewrite.walk())):
+        rewrite.drop(node)
     return rewrite.graph()
 
 
@@ -79,7 +78,7 @@ def fold_pad(graph: Graph) -> Graph:
     The same for an average that counts its padding.
     """
     rewrite = Rewrite(graph)
-    for node in rewrite.current():
+    for node in rewrite.walk():
         pad = rewrite.source(node.inputs[0] if node.inputs else None, "pad")
         if pad is None or not takes_padding(node) or not is_border(pad):
             continue

@@ -184,8 +184,8 @@ static void resize_step(const step *s, ptrdiff_t t, ptrdiff_t T) {
             }
             const float *A = s->w + i * KH, *B = s->w + y->H * KH + j * KW;
             for (ptrdiff_t c = 0; c < V * LANES; c += LANES)
-                store(to + c, KH == 2 && KW == 2 ? mix_taps(x, c, rows, A, 2, cols, B, 2)
-                                                 : mix_taps(x, c, rows, A, KH, cols, B, KW));
+                if (KH == 2 && KW == 2) store(to + c, mix_taps(x, c, rows, A, 2, cols, B, 2));
+                else store(to + c, mix_taps(x, c, rows, A, KH, cols, B, KW));
         }
     clear_sides(y, h0, h1);
 }

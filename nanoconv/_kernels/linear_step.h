@@ -10,11 +10,12 @@
             k=1  ▸▸▸▸▸▸▸▸▸▸      ▸▸▸▸▸▸▸▸▸▸
              …   panel 0         panel 1
 
-   loops    panels, which the threads share, and k
-   tile     the outputs of a panel, one vector each in registers
-   why      weights are read at the speed of memory or not at all: a panel is one stream, which the
-            machine sees coming, and has sums enough that no multiply-add waits for another. Each
-            output is one chain of multiply-adds in the order of k */
+   loops    panels, k
+   tile     the outputs of a panel, one vector each in registers. Two threads may share a panel, of
+            which each then reads some vectors
+   why      a layer takes as long as its weights take to arrive from memory: a panel is one stream,
+            which the machine sees coming, and has sums enough that no multiply-add waits for the
+            one before. Each output is one chain of multiply-adds in the order of k */
 #ifndef NANOCONV_LINEAR_STEP_H
 #define NANOCONV_LINEAR_STEP_H
 
@@ -23,9 +24,12 @@
 
 #define PANEL_VECTORS 8
 
-/* The vectors of O outputs are cut into panels of nearly equal width; panel p begins with vector
-   linear_panel(O, p), and linear_panel(O, linear_panels(O)) is how many there are. Packed weights
-   are those of panel 0, its K rows of whole vectors, then those of panel 1 … */
+/* The vectors of O outputs are cut into panels of nearly equal width, of which panel p begins with
+   vector linear_panel(O, p). Packed weights are those of panel 0, its K rows one behind the other,
+   then those of panel 1 …; in NumPy, of w (K, whole vectors) and V = whole vectors / LANES:
+
+       begin = [V * p // panels * LANES for p in range(panels + 1)]      panels = ⌈V / 8⌉
+       packed = concatenate([w[:, i:j].ravel() for i, j in pairwise(begin)])                  */
 static inline ptrdiff_t linear_panels(ptrdiff_t O) {
     return (vectors(O) + PANEL_VECTORS - 1) / PANEL_VECTORS;
 }
@@ -33,11 +37,13 @@ static inline ptrdiff_t linear_panel(ptrdiff_t O, ptrdiff_t p) {
     return share(vectors(O), p, linear_panels(O));
 }
 
-static ALWAYS_INLINE void linear_vectors(const step *s, ptrdiff_t first, const int V) {
-    const float *x = s->x.at, *w = s->w + first * s->K * LANES;
+/* V vectors of outputs from `first` on, whose weights stand at w, in rows `width` floats apart. */
+static ALWAYS_INLINE void linear_vectors(const step *s, const float *w, ptrdiff_t width,
+                                         ptrdiff_t first, const int V) {
+    const float *x = s->x.at;
     vec sum[PANEL_VECTORS];
     UNROLL for (int v = 0; v < V; v++) sum[v] = load(s->b + (first + v) * LANES);
-    for (ptrdiff_t k = 0; k < s->K; k++, w += V * LANES) {
+    for (ptrdiff_t k = 0; k < s->K; k++, w += width) {
         vec factor = splat(x[k]);
         UNROLL for (int v = 0; v < V; v++) sum[v] += factor * load(w + v * LANES);
     }
@@ -48,21 +54,25 @@ static ALWAYS_INLINE void linear_vectors(const step *s, ptrdiff_t first, const i
     }
 }
 
-/* x is the s->K floats from x.at on, y one pixel of y.C outputs. */
+/* y, one pixel of y.C outputs, from the K floats from x.at on. */
 static void linear_step(const step *s, ptrdiff_t t, ptrdiff_t T) {
-    ptrdiff_t O = s->y.C, panels = linear_panels(O);
-    for (ptrdiff_t p = share(panels, t, T); p < share(panels, t + 1, T); p++) {
-        ptrdiff_t first = linear_panel(O, p);
-        switch (linear_panel(O, p + 1) - first) {
-        case 1: linear_vectors(s, first, 1); break;
-        case 2: linear_vectors(s, first, 2); break;
-        case 3: linear_vectors(s, first, 3); break;
-        case 4: linear_vectors(s, first, 4); break;
-        case 5: linear_vectors(s, first, 5); break;
-        case 6: linear_vectors(s, first, 6); break;
-        case 7: linear_vectors(s, first, 7); break;
-        case 8: linear_vectors(s, first, 8); break;
+    ptrdiff_t O = s->y.C, v = share(vectors(O), t, T), last = share(vectors(O), t + 1, T);
+    for (ptrdiff_t p = 0; p < linear_panels(O); p++) {
+        ptrdiff_t begin = linear_panel(O, p), end = linear_panel(O, p + 1);
+        if (v >= end || v >= last) continue;
+        const float *w = s->w + (begin * s->K + v - begin) * LANES;
+        ptrdiff_t width = (end - begin) * LANES, V = smaller(end, last) - v;
+        switch (V) {
+        case 1: linear_vectors(s, w, width, v, 1); break;
+        case 2: linear_vectors(s, w, width, v, 2); break;
+        case 3: linear_vectors(s, w, width, v, 3); break;
+        case 4: linear_vectors(s, w, width, v, 4); break;
+        case 5: linear_vectors(s, w, width, v, 5); break;
+        case 6: linear_vectors(s, w, width, v, 6); break;
+        case 7: linear_vectors(s, w, width, v, 7); break;
+        case 8: linear_vectors(s, w, width, v, 8); break;
         }
+        v += V;
     }
     if (t == 0) clear_sides(&s->y, 0, 1);
 }

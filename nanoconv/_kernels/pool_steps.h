@@ -155,9 +155,10 @@ static ALWAYS_INLINE void mean_of_all(const image *x, float *y, ptrdiff_t c, con
 
 /* y[0, 0] = the mean of all pixels of x. */
 static void global_pool_step(const step *s, ptrdiff_t t, ptrdiff_t T) {
-    ptrdiff_t V = vectors(s->y.C), v = share(V, t, T), last = share(V, t + 1, T);
-    for (; v + 2 <= last; v += 2) mean_of_all(&s->x, s->y.at, v * LANES, 2);
-    for (; v < last; v++) mean_of_all(&s->x, s->y.at, v * LANES, 1);
+    ptrdiff_t V = vectors(s->y.C), strips = (V + 1) / 2;
+    for (ptrdiff_t k = share(strips, t, T); k < share(strips, t + 1, T); k++)
+        if (2 * k + 1 < V) mean_of_all(&s->x, s->y.at, 2 * k * LANES, 2);
+        else mean_of_all(&s->x, s->y.at, 2 * k * LANES, 1);
     if (t == 0) clear_sides(&s->y, 0, 1);
 }
 

@@ -36,7 +36,7 @@ import numpy as np
 from ..dispatch import Body, Kernel, Ladder, Op, empty
 from ..tensor import Tensor, apply
 from .checks import batched, check_bias, check_dtypes, given
-from .geometry import Geometry, conv_geometry
+from .geometry import Geometry, conv_geometry, extent
 
 Array = np.ndarray
 
@@ -172,10 +172,21 @@ def call_weight_grad(body: Body, dy: Array, x: Array, geo: Geometry) -> Array:
     return dw.transpose(2, 0, 1)[:, None]  # (O, 1, KH, KW)
 
 
+MOST_ROWS = 512  # of x under two rows of y; depthwise_rows.h has the same
+
+
+def one_low_window_each(x: Array, w: Array, b: Array | None, geo: Geometry) -> bool:
+    return geo.O == geo.C and extent(geo.KH, geo.dh) + geo.sh <= MOST_ROWS
+
+
+one_low_window_each.__name__ = f"one filter per channel and less than {MOST_ROWS} rows under it"
+
+
 FORWARD = Ladder(
     "depthwise_conv2d.forward",
     reference=depthwise_conv2d_forward,
     kernels=[
+        Kernel("simd.rows", "depthwise_rows_cy:depthwise_rows_f32", when=one_low_window_each),
         Kernel("cython.direct", "depthwise_cy:depthwise_f32"),
         Kernel("numba.direct", "depthwise_nb:depthwise_f32"),
         Kernel("numba.loops", "jit"),

@@ -4,6 +4,7 @@
     pytest benchmarks --quick               a few layers of each op, within two minutes
     python -m benchmarks.report FILE.json   the same as Markdown and a bar chart
     python -m benchmarks.start              what `import nanoconv` costs beside `import numpy`
+    python -m benchmarks.peers              whole networks beside other engines
 
 The layers are in `layers.py`, what is timed in `problems.py`, how in `measure.py`.
 """

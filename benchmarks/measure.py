@@ -138,13 +138,14 @@ def machine(threads: int) -> dict[str, Any]:
         "versions": {
             "nanoconv": nc.__version__,
             "python": platform.python_version(),
-            **{package: _version(package) for package in packages},
+            **{package: version(package) for package in packages},
         },
         "ram_gbs": round((1 << 28) / float(np.median(times)) / 1e9, 2),
     }
 
 
-def _version(package: str) -> str | None:
+def version(package: str) -> str | None:
+    """The version of an installed package."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -20,7 +20,7 @@
 /* Bᵀ·d, with the points 0, 1, -1, ∞ and 0, 1, -1, 2, -2, ∞ */
 static ALWAYS_INLINE void times_bt(const int m, vec v[TILE_SIDE], const vec d[TILE_SIDE]) {
     if (m == 2) {
-        v[0] = d[0] - d[2];
+        v[0] = d[2] - d[0];
         v[1] = d[2] + d[1];
         v[2] = d[2] - d[1];
         v[3] = d[3] - d[1];
@@ -98,7 +98,7 @@ static ALWAYS_INLINE void transform_columns(const int m, vec columns[TILE_SIDE][
 static ALWAYS_INLINE void times_g(const int m, double u[TILE_SIDE][LANES], const double g[3][LANES]) {
     for (int l = 0; l < LANES; l++) {
         double even = g[0][l] + g[2][l], even2 = g[0][l] + 4 * g[2][l];
-        u[0][l] = m == 2 ? g[0][l] : g[0][l] / 4;
+        u[0][l] = m == 2 ? -g[0][l] : g[0][l] / 4;
         if (m == 2) {
             u[1][l] = (even + g[1][l]) / 2;
             u[2][l] = (even - g[1][l]) / 2;

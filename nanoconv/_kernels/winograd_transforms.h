@@ -104,10 +104,10 @@ static ALWAYS_INLINE void times_g(const int m, double u[TILE_SIDE][LANES], const
             u[2][l] = (even - g[1][l]) / 2;
             u[3][l] = g[2][l];
         } else {
-            u[1][l] = -(even + g[1][l]) / 6;
-            u[2][l] = -(even - g[1][l]) / 6;
-            u[3][l] = (even2 + 2 * g[1][l]) / 24;
-            u[4][l] = (even2 - 2 * g[1][l]) / 24;
+            u[1][l] = (even + g[1][l]) * (-1 / 6.0);
+            u[2][l] = (even - g[1][l]) * (-1 / 6.0);
+            u[3][l] = (even2 + 2 * g[1][l]) * (1 / 24.0);
+            u[4][l] = (even2 - 2 * g[1][l]) * (1 / 24.0);
             u[5][l] = g[2][l];
         }
     }
@@ -139,6 +139,15 @@ static ALWAYS_INLINE void transform_weights(const int m, float *packed, const fl
             }
         }
     }
+}
+
+static void winograd2_weights(float *packed, const float *w, ptrdiff_t O, ptrdiff_t C,
+                              ptrdiff_t first, ptrdiff_t last) {
+    transform_weights(2, packed, w, O, C, first, last);
+}
+static void winograd4_weights(float *packed, const float *w, ptrdiff_t O, ptrdiff_t C,
+                              ptrdiff_t first, ptrdiff_t last) {
+    transform_weights(4, packed, w, O, C, first, last);
 }
 
 #endif

@@ -136,11 +136,11 @@ def from_tiles(x: Array, u: Array, b: Array | None, geo: Geometry, bt: Array, at
 
 
 def dense_3x3(_x: Array, _w: Array, *rest: object) -> bool:
-    """A 3×3 window of one group that moves by one pixel, and channels and pixels to compute."""
+    """A 3×3 window of one group that moves by one pixel and never sees padding alone."""
     geo = rest[-1]
     assert isinstance(geo, Geometry)
     window = (geo.KH, geo.KW, geo.sh, geo.sw, geo.dh, geo.dw, geo.G)
-    return window == (3, 3, 1, 1, 1, 1, 1)
+    return window == (3, 3, 1, 1, 1, 1, 1) and max(geo.pt, geo.pb, geo.pl, geo.pr) < 3
 
 
 BOUNDS = {m: partial(winograd_bound, m=m) for m in POINTS}

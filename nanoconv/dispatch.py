@@ -169,12 +169,17 @@ class Kernel:
     compute, `auto` where it is the fastest: elsewhere (with `auto=False` everywhere) it runs only
     if `use()` asks for it or its language. Of all kernels only the compiled literal loops ("jit")
     take float64, and they run only by their own name.
+
+    `error` declares that a body loses more digits than a sum of products in any order: a function
+    of the ladder's arguments, the R of the bound |error| ≤ 2·K·ε·R for each number of the result.
+    Where R is not finite, the result need not be either.
     """
 
     name: str
     body: str
     when: Callable[..., bool] = always
     auto: Callable[..., bool] | bool = True
+    error: Callable[..., Array] | None = None
 
     @property
     def language(self) -> str:

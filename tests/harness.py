@@ -7,6 +7,8 @@ is compared within an error bound that is computed, never typed:
     multilinear ops   |error| ≤ 2·K·ε·R             K: the longest sum, R: the op on absolute values
     all others        |error| ≤ 2·K·(ε·|y| + |Δy|)  Δy: what relative changes ε of the inputs do
 
+A kernel that loses more declares an R of its own (`Kernel.error`), which takes the place of that R.
+
 Every buffer that nanoconv allocates during a run is filled with NaN and fenced at both ends.
 """
 
@@ -229,10 +231,22 @@ def gradient_for(y_shape: tuple[int, ...], problem: Problem) -> np.ndarray:
 
 
 def bounds(
-    case: Case, problem: Problem, arrays: Arrays, dy: np.ndarray, truth: list, eps: float
+    case: Case,
+    problem: Problem,
+    arrays: Arrays,
+    dy: np.ndarray,
+    truth: list,
+    eps: float,
+    declared: np.ndarray | None = None,
 ) -> list[np.ndarray]:
-    """How far each number of a run in precision eps may be from `truth`."""
+    """How far each number of a run in precision eps may be from `truth`.
+
+    `declared` is the R of y where the kernel has one of its own.
+    """
     length = max(case.length(problem.shapes, problem.attrs), 1)
+    if declared is not None:
+        others = bounds(case, problem, arrays, dy, truth, eps)[1:]
+        return [2 * length * eps * declared, *others]
 
     given = {**arrays, "dy": dy}
     floats = [name for name, a in given.items() if a is not None and a.dtype.kind == "f"]
@@ -324,15 +338,36 @@ def poisoned_buffers() -> Iterator[None]:
         dispatch.allocate, dispatch.lend = before
 
 
+@dataclass(frozen=True)
+class Taken:
+    """One run of a ladder: the rung, what it was given and what it returned."""
+
+    ladder: Ladder
+    rung: str
+    args: tuple
+    result: Any
+
+    def declared(self) -> np.ndarray | None:
+        """The R of the error bound, if the kernel declares one of its own."""
+        (error,) = [k.error for k in self.ladder.kernels if k.name == self.rung] or [None]
+        with np.errstate(invalid="ignore"):
+            return error(*self.args) if error else None
+
+
+def declared_for_output(taken: list[Taken]) -> np.ndarray | None:
+    """The R that the rung of the first ladder, which made y, declares."""
+    return taken[0].declared() if taken and taken[0].ladder.name.endswith(".forward") else None
+
+
 @contextlib.contextmanager
-def rungs_taken() -> Iterator[list[tuple[str, str, Any]]]:
-    """What each ladder ran inside: (ladder, rung, what it returned)."""
-    taken: list[tuple[str, str, Any]] = []
+def rungs_taken() -> Iterator[list[Taken]]:
+    """What each ladder ran inside."""
+    taken: list[Taken] = []
     original = Ladder.run
 
     def run_and_note(self: Ladder, rung: str, *args: Any) -> Any:
         result = original(self, rung, *args)
-        taken.append((self.name, rung, result))
+        taken.append(Taken(self, rung, args, result))
         return result
 
     Ladder.run = run_and_note  # type: ignore[method-assign]

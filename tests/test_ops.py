@@ -17,6 +17,7 @@ from harness import (
     arrays_of,
     assert_within,
     bounds,
+    declared_for_output,
     gradient_for,
     installed_rungs,
     poisoned_buffers,
@@ -84,7 +85,7 @@ def test_loops_equal_reference_in_float64(case, data):
         truth = run(case, problem, arrays, np.float64, dy)
     with nc.use("loops"), rungs_taken() as taken, poisoned_buffers():
         results = run(case, problem, arrays, np.float64, dy)
-    assert {rung for _, rung, _ in taken} == {"loops"}
+    assert {ran.rung for ran in taken} == {"loops"}
     allowed = bounds(case, problem, arrays, dy, truth, EPS[dy.dtype])
     assert_within(case, results, truth, allowed, "loops")
 
@@ -105,14 +106,15 @@ def test_rung_equals_pytorch(case, rung):
         options = {"dtype": np.float32, "dy": dy, "writeable": rung == "numba.loops"}
         with nc.use(rung), rungs_taken() as taken, poisoned_buffers():
             results = run(case, problem, arrays, **options)
-        own = [(ladder, result) for ladder, name, result in taken if name == rung]
-        reached.update(ladder for ladder, _ in own)
+        own = [ran for ran in taken if ran.rung == rung]
+        reached.update(ran.ladder.name for ran in own)
         assume(own or not case.ladders)
         if problem.layout == "channels_last" and not rung.endswith(("numpy", "loops")):
-            for ladder, result in own:
-                assert ladder.endswith("weight_grad") or stays_channels_last(result), ladder
-        truth = run_torch(case, problem, arrays, dy)
-        allowed = bounds(case, problem, arrays, dy, truth, EPS[results[0].dtype])
+            for ran in own:
+                name = ran.ladder.name
+                assert name.endswith("weight_grad") or stays_channels_last(ran.result), name
+        truth, eps = run_torch(case, problem, arrays, dy), EPS[results[0].dtype]
+        allowed = bounds(case, problem, arrays, dy, truth, eps, declared_for_output(taken))
         assert_within(case, results, truth, allowed, rung)
         for n in (1, 2, 3) if rung.startswith(("cython.", "simd.")) else (1,):
             with nc.use(rung), threads(n), poisoned_buffers():
@@ -164,13 +166,17 @@ def test_nan_and_inf_spread_as_in_pytorch(case, rung, data):
     rng = np.random.default_rng(problem.seed + 4)
     where = rng.permutation(x.size)[: len(odd)]
     x.reshape(-1)[where] = odd[: len(where)]
-    with nc.use(rung):
+    with nc.use(rung), rungs_taken() as taken:
         results = run(case, problem, arrays, np.float32, dy, writeable=rung == "numba.loops")
+    declared = declared_for_output(taken)
     for k, (ours, theirs) in enumerate(
         zip(results, run_torch(case, problem, arrays, dy), strict=True)
     ):
         if ours.dtype.kind == "i":
             np.testing.assert_array_equal(ours, theirs)
+        elif k == 0 and declared is not None:  # NaN spreads to all of a tile, and infinity as NaN
+            assert np.isfinite(ours[np.isfinite(declared)]).all()
+            assert not np.isfinite(ours[~np.isfinite(theirs)]).any()
         elif k == 2 and case.name.startswith("conv_transpose"):
             # What was sent beyond the edge meets nothing, or zeros in PyTorch's matrix product.
             assert np.isfinite(ours[np.isfinite(theirs)]).all()

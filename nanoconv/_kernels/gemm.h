@@ -36,6 +36,7 @@
 
 #define ROW_BLOCK 96
 #define K_BLOCK 256
+#define FETCHED 32 /* two cache lines */
 
 /* PANEL, and TILE(R, V) for every tile whose sums, one row of B and one broadcast fit. */
 #define ROWS_4(V) TILE(1, V) TILE(2, V) TILE(3, V) TILE(4, V)
@@ -57,13 +58,14 @@ static const int TILE_ROWS[PANEL + 1] = {0, 12, 6, 4};
 
 typedef void tile_function(float *c, ptrdiff_t ldc, const float *start, ptrdiff_t start_rows,
                            const float *a, ptrdiff_t a_rows, ptrdiff_t a_cols, const float *b,
-                           ptrdiff_t ldb, ptrdiff_t K);
+                           ptrdiff_t ldb, ptrdiff_t K, const float *soon);
 
-/* C = start + A·B for R rows and V whole vectors. */
+/* C = start + A·B for R rows and V whole vectors. Meanwhile what stands at `soon`, FETCHED
+   floats for each k, is brought into L2. */
 static ALWAYS_INLINE void tile(const int R, const int V, float *c, ptrdiff_t ldc,
                                const float *start, ptrdiff_t start_rows, const float *a,
                                ptrdiff_t a_rows, ptrdiff_t a_cols, const float *b, ptrdiff_t ldb,
-                               ptrdiff_t K) {
+                               ptrdiff_t K, const float *soon) {
     vec sum[MOST_ROWS][PANEL];
     UNROLL for (int m = 0; m < R; m++)
         UNROLL for (int v = 0; v < V; v++) sum[m][v] = load(start + m * start_rows + v * LANES);
@@ -78,6 +80,10 @@ static ALWAYS_INLINE void tile(const int R, const int V, float *c, ptrdiff_t ldc
     for (ptrdiff_t k = 0; k < K; k++) {
         vec row[PANEL];
         UNROLL for (int v = 0; v < V; v++) row[v] = load(b + v * LANES);
+        if (V > 2) { /* with less work for each k, it would take longer */
+            UNROLL for (int l = 0; l < FETCHED; l += 16) __builtin_prefetch(soon + l, 0, 2);
+            soon += FETCHED;
+        }
         UNROLL for (int m = 0; m < R; m++) {
             vec factor = splat(a4[m / 4][m % 4 * a_rows]);
             UNROLL for (int v = 0; v < V; v++) sum[m][v] += factor * row[v];
@@ -93,8 +99,8 @@ static ALWAYS_INLINE void tile(const int R, const int V, float *c, ptrdiff_t ldc
     static NOINLINE void tile_##R##x##V(float *c, ptrdiff_t ldc, const float *start,             \
                                         ptrdiff_t start_rows, const float *a, ptrdiff_t a_rows,  \
                                         ptrdiff_t a_cols, const float *b, ptrdiff_t ldb,         \
-                                        ptrdiff_t K) {                                           \
-        tile(R, V, c, ldc, start, start_rows, a, a_rows, a_cols, b, ldb, K);                     \
+                                        ptrdiff_t K, const float *soon) {                        \
+        tile(R, V, c, ldc, start, start_rows, a, a_rows, a_cols, b, ldb, K, soon);               \
     }
 ALL_TILES
 #undef TILE
@@ -177,6 +183,7 @@ typedef struct {
     ptrdiff_t a_rows, a_cols;
     const float *packed, *bias;
     ptrdiff_t N, K, first; /* `packed` begins with panel `first` */
+    int streamed;          /* behind each panel stands the one that is used next */
 } product;
 
 /* Rows m0 ≤ m < m1 of panel p, with the part k0 ≤ k < k1 of the sum. */
@@ -195,14 +202,17 @@ static void panel_tiles(const product *of, ptrdiff_t p, ptrdiff_t m0, ptrdiff_t 
         tile_function *add_product = TILES[width / LANES][rows];
         const float *a = of->a + m * of->a_rows + k0 * of->a_cols;
         float *c = of->c + m * ldc + n;
+        /* Every tile reads this panel, and the first ones each fetch a part of the next. */
+        const float *soon = b;
+        if (of->streamed && t * FETCHED < width) soon += of->K * width + t * FETCHED * of->K;
         if (columns == width) {
             add_product(c, ldc, from_bias ? of->bias + n : c, from_bias ? 0 : ldc, a, of->a_rows,
-                        of->a_cols, b, width, k1 - k0);
+                        of->a_cols, b, width, k1 - k0, soon);
         } else {
             for (ptrdiff_t r = 0; r < rows && !from_bias; r++)
                 copy_floats(edge + r * width, c + r * ldc, columns);
             add_product(edge, width, from_bias ? of->bias + n : edge, from_bias ? 0 : width, a,
-                        of->a_rows, of->a_cols, b, width, k1 - k0);
+                        of->a_rows, of->a_cols, b, width, k1 - k0, soon);
             for (ptrdiff_t r = 0; r < rows; r++)
                 copy_floats(c + r * ldc, edge + r * width, columns);
         }
@@ -214,7 +224,7 @@ static void panel_tiles(const product *of, ptrdiff_t p, ptrdiff_t m0, ptrdiff_t 
 static void gemm(float *c, ptrdiff_t ldc, const float *a, ptrdiff_t a_rows, ptrdiff_t a_cols,
                  const float *packed, const float *bias, ptrdiff_t M, ptrdiff_t N, ptrdiff_t K,
                  ptrdiff_t first, ptrdiff_t last) {
-    product of = {c, ldc, a, a_rows, a_cols, packed, bias, N, K, first};
+    product of = {c, ldc, a, a_rows, a_cols, packed, bias, N, K, first, 0};
     ptrdiff_t row_blocks = ceil_div(M, ROW_BLOCK), k_blocks = K ? ceil_div(K, K_BLOCK) : 1;
     for (ptrdiff_t i = 0; i < row_blocks; i++)
         for (ptrdiff_t j = 0; j < k_blocks; j++)

@@ -98,9 +98,13 @@ static void products(const step *s, const winograd *of, float *to, const float *
     ptrdiff_t panels = panel_count(of->O);
     for (ptrdiff_t k = first; k < last; k++) {
         ptrdiff_t place = k / panels, p = k % panels;
-        const float *u = s->w + (place * of->O + panel_begin(p, of->O)) * s->K;
-        gemm(to + place * of->m_plane, of->O, v + place * of->v_plane, of->C, 1, u,
-             place == one ? s->b : zeros, tiles, of->O, s->K, p, p + 1);
+        product part = {
+            .c = to + place * of->m_plane, .ldc = of->O,
+            .a = v + place * of->v_plane, .a_rows = of->C, .a_cols = 1,
+            .packed = s->w + place * of->O * s->K, .bias = place == one ? s->b : zeros,
+            .N = of->O, .K = s->K, .streamed = 1,
+        };
+        panel_tiles(&part, p, 0, tiles, 0, s->K);
     }
 }
 

@@ -20,7 +20,7 @@
 /* Bᵀ·d, with the points 0, 1, -1, ∞ and 0, 1, -1, 2, -2, ∞ */
 static ALWAYS_INLINE void times_bt(const int m, vec v[TILE_SIDE], const vec d[TILE_SIDE]) {
     if (m == 2) {
-        v[0] = d[0] - d[2];
+        v[0] = d[2] - d[0];
         v[1] = d[2] + d[1];
         v[2] = d[2] - d[1];
         v[3] = d[3] - d[1];
@@ -98,16 +98,16 @@ static ALWAYS_INLINE void transform_columns(const int m, vec columns[TILE_SIDE][
 static ALWAYS_INLINE void times_g(const int m, double u[TILE_SIDE][LANES], const double g[3][LANES]) {
     for (int l = 0; l < LANES; l++) {
         double even = g[0][l] + g[2][l], even2 = g[0][l] + 4 * g[2][l];
-        u[0][l] = m == 2 ? g[0][l] : g[0][l] / 4;
+        u[0][l] = m == 2 ? -g[0][l] : g[0][l] / 4;
         if (m == 2) {
             u[1][l] = (even + g[1][l]) / 2;
             u[2][l] = (even - g[1][l]) / 2;
             u[3][l] = g[2][l];
         } else {
-            u[1][l] = -(even + g[1][l]) / 6;
-            u[2][l] = -(even - g[1][l]) / 6;
-            u[3][l] = (even2 + 2 * g[1][l]) / 24;
-            u[4][l] = (even2 - 2 * g[1][l]) / 24;
+            u[1][l] = (even + g[1][l]) * (-1 / 6.0);
+            u[2][l] = (even - g[1][l]) * (-1 / 6.0);
+            u[3][l] = (even2 + 2 * g[1][l]) * (1 / 24.0);
+            u[4][l] = (even2 - 2 * g[1][l]) * (1 / 24.0);
             u[5][l] = g[2][l];
         }
     }
@@ -139,6 +139,15 @@ static ALWAYS_INLINE void transform_weights(const int m, float *packed, const fl
             }
         }
     }
+}
+
+static void winograd2_weights(float *packed, const float *w, ptrdiff_t O, ptrdiff_t C,
+                              ptrdiff_t first, ptrdiff_t last) {
+    transform_weights(2, packed, w, O, C, first, last);
+}
+static void winograd4_weights(float *packed, const float *w, ptrdiff_t O, ptrdiff_t C,
+                              ptrdiff_t first, ptrdiff_t last) {
+    transform_weights(4, packed, w, O, C, first, last);
 }
 
 #endif

@@ -48,6 +48,7 @@ from ..tensor import Tensor, apply
 from . import depthwise_conv2d as depthwise
 from .checks import batched, check_bias, check_dtypes, check_groups, given
 from .geometry import Geometry, conv_geometry
+from .winograd import BOUNDS, dense_3x3
 
 Array = np.ndarray
 
@@ -210,6 +211,12 @@ FORWARD = Ladder(
     reference=conv2d_forward,
     kernels=[
         Kernel("simd.pointwise", "gemm_cy:pointwise_f32", when=pointwise),
+        Kernel(
+            "simd.winograd4", "winograd_cy:conv2d_winograd4_f32", dense_3x3, False, BOUNDS[4]
+        ),
+        Kernel(
+            "simd.winograd2", "winograd_cy:conv2d_winograd2_f32", dense_3x3, False, BOUNDS[2]
+        ),
         Kernel("cython.im2col", "conv_cy:conv2d_im2col_f32"),
         Kernel("numba.direct", "conv_nb:conv2d_direct_f32", auto=False),
         Kernel("numba.loops", "jit"),

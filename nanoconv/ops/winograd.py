@@ -70,15 +70,13 @@ def matrices(m: int) -> tuple[Array, Array, Array]:
         raise ValueError(f"winograd: m={m!r}, expected 2 or 4")
     points = np.array(POINTS[m], np.float64)
     others = [np.delete(points, k) for k in range(len(points))]
-    scale = [abs(np.prod(p - rest)) if m == 2 else np.prod(p - rest) for p, rest in zip(points, others, strict=True)]
+    scale = [np.prod(p - rest) for p, rest in zip(points, others, strict=True)]
     bt = np.zeros((m + 2, m + 2))
     for k, rest in enumerate(others):
         bt[k, : m + 1] = np.poly(rest)[::-1]  # np.poly begins with the highest power
     bt[m + 1] = np.poly(points)[::-1]
     g = np.vstack([np.vander(points, 3, increasing=True) / np.array(scale)[:, None], [0, 0, 1]])
     at = np.vander(points, m, increasing=True).T  # (m, m + 1)
-    if m == 2:
-        bt[0] *= -1
     return bt, g, np.hstack([at, np.eye(m)[:, -1:]])
 
 
@@ -138,11 +136,11 @@ def from_tiles(x: Array, u: Array, b: Array | None, geo: Geometry, bt: Array, at
 
 
 def dense_3x3(_x: Array, _w: Array, *rest: object) -> bool:
-    """A 3×3 window of one group that moves by one pixel, and channels and pixels to compute."""
+    """A 3×3 window of one group that moves by one pixel and never sees padding alone."""
     geo = rest[-1]
     assert isinstance(geo, Geometry)
     window = (geo.KH, geo.KW, geo.sh, geo.sw, geo.dh, geo.dw, geo.G)
-    return window == (3, 3, 1, 1, 1, 1, 1)
+    return window == (3, 3, 1, 1, 1, 1, 1) and max(geo.pt, geo.pb, geo.pl, geo.pr) < 3
 
 
 BOUNDS = {m: partial(winograd_bound, m=m) for m in POINTS}

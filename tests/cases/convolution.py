@@ -16,9 +16,19 @@ from nanoconv.ops import (
 from .draws import batches, channels, few_channels, window
 
 
+# Around one and two tiles of 2 and of 4; and enough for more than a block of either.
+sides = st.sampled_from((3, 4, 5, 6, 7, 8, 9, 10, 11, 17, 33))
+
+
 @st.composite
 def convolutions(draw, kind="dense"):
     (H, W), (KH, KW), attrs = draw(window())
+    if kind == "winograd":
+        KH = KW = 3
+        (H, W), padding = draw(st.tuples(sides, sides)), draw(st.sampled_from((0, 1, 2, "same")))
+        if draw(st.booleans()):
+            padding = draw(st.tuples(*[st.integers(0, 2)] * 4))
+        attrs = {"stride": 1, "padding": padding, "dilation": 1}
     if kind == "pointwise":
         KH = KW = 1
         attrs = {"stride": attrs["stride"], "padding": 0, "dilation": 1}
@@ -62,6 +72,7 @@ def conv_length(shapes, attrs):
     return max(I * KH * KW + 1, O // (C // I) * KH * KW, N * geo.OH * geo.OW)
 
 
+WINOGRAD = ("simd.winograd2", "simd.winograd4")
 CONV_LADDERS = (conv2d.FORWARD, conv2d.INPUT_GRAD, conv2d.WEIGHT_GRAD)
 DEPTHWISE_LADDERS = (
     depthwise_conv2d.FORWARD,
@@ -78,9 +89,14 @@ CONVOLUTIONS = [
             CONV_LADDERS,
             oracle=padded_by_torch,
             multilinear=True,
-            without=() if kind == "pointwise" else ("simd.pointwise",),
+            without=tuple({"simd.pointwise", *WINOGRAD} - set(reached)),
         )
-        for kind in ("dense", "pointwise", "grouped")
+        for kind, reached in (
+            ("dense", ()),
+            ("winograd", WINOGRAD),
+            ("pointwise", ("simd.pointwise",)),
+            ("grouped", ()),
+        )
     ),
     Case(
         "depthwise_conv2d",

@@ -44,12 +44,15 @@ cdef extern from "steps.h" nogil:
     Run step_named(const char *name)
     Py_ssize_t scratch_of_winograd "winograd_scratch"(
         Py_ssize_t m, Py_ssize_t C, Py_ssize_t O, Py_ssize_t H, Py_ssize_t W, Py_ssize_t T)
+    float sum_of(const float *p, Py_ssize_t n)
     ctypedef struct Band "band":
         pass
     Py_ssize_t band_memory(const Step *s, float *scratch, Band *b)
     void run_steps(const Step *steps, Py_ssize_t n, Barrier *b, Py_ssize_t t, Py_ssize_t T)
     void run_team(const Step *steps, Py_ssize_t n, Barrier *b, Py_ssize_t T)
     void time_team(const Step *steps, Py_ssize_t n, Barrier *b, Py_ssize_t T, double *seconds)
+
+from time import perf_counter
 
 cdef enum Region:
     NOWHERE, ARENA, WEIGHTS, INPUT, OUTPUT
@@ -89,6 +92,21 @@ def registers():
 def winograd_scratch(m, C, O, H, W, T):
     """Floats that each of T threads needs for F(m x m, 3 x 3) of an output of H x W pixels."""
     return scratch_of_winograd(m, C, O, H, W, T)
+
+
+def bandwidth(int threads):
+    """GB/s at which `threads` threads read 64 MB each: what no second-level cache holds."""
+    cdef Py_ssize_t floats = 1 << 24, t, T = threads
+    cdef float[::1] memory = cvarray((floats * T,), sizeof(float), "f")
+    cdef double best = 0
+    memory[:] = 1
+    for _ in range(5):
+        begin = perf_counter()
+        with nogil:
+            for t in prange(T, schedule="static", num_threads=threads):
+                sum_of(&memory[t * floats], floats)
+        best = max(best, 4e-9 * floats * T / (perf_counter() - begin))
+    return best
 
 
 cdef struct Worker:

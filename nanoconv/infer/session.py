@@ -5,29 +5,33 @@
     plan  = make_plan(graph)             which kernel, where in memory
     program                              C structs, run again and again
 
-A plan computes one image; a batch is many runs (plan_cy.pyx says how threads share them). Nodes
-that no kernel computes are run as eager does, between two programs: such a session is right, but
-not fast, and `explain()` says which nodes these are.
+A plan computes one image; a batch is many runs of it (plan_cy.pyx says how threads share them).
+Nodes that no kernel computes are run as eager does, between two programs: such a session is right,
+but not as fast, and `explain()` says which nodes these are.
 """
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import config
-from ..graph.capture import capture
+from ..graph.batch import same_but_for_batch
+from ..graph.capture import capture, check_evaluating
 from ..graph.ir import Graph, Node, mapped
-from ..graph.passes import optimise
+from ..graph.passes import PASSES, optimise
+from .explain import Explanation, explained
 from .plan import Plan, Unsupported, make_plan
 from .steps import machine
 
 Array = np.ndarray
+CHOICES = ("winograd", "bands")  # what a plan may go without, beside the passes
+
+# --------------------------------------------------------------------------- segments
 
 
 @dataclass
@@ -36,91 +40,345 @@ class Segment:
 
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    graph: Graph
     plan: Plan | None = None
     program: Any = None
-    node: Node | None = None
-    why: str = ""  # of a node: that no kernel computes it
+    why: str = ""  # of a single node: that no kernel computes it
+
+    @property
+    def node(self) -> Node:
+        return self.graph.nodes[0]
+
+    def run(self, values: dict[int, Array], N: int, threads: int) -> None:
+        """Compute the outputs of a batch of N from the inputs, all in `values`."""
+        if self.plan is None:
+            arrays = [None if k is None else values[k] for k in self.node.inputs]
+            values[self.outputs[0]] = self.node.forward(*arrays)
+            return
+        x, y = self.buffers(values, N)
+        self.program.run(x, y, N, threads)
+
+    def buffers(self, values: dict[int, Array], N: int) -> tuple[list[Array], list[Array]]:
+        """The inputs as flat arrays, and new ones for the outputs."""
+        for k in self.outputs:
+            values[k] = np.empty((N, *self.graph.shapes[k][1:]), np.float32)
+        x = [np.ascontiguousarray(values[k]).reshape(-1) for k in self.inputs]
+        return x, [values[k].reshape(-1) for k in self.outputs]
 
 
 def part_of(graph: Graph, nodes: Sequence[Node]) -> Graph:
-    """The graph of some nodes that follow each other: what they read, and what others read of it."""
+    """The graph of some nodes that follow each other: what they read, and what is read of them."""
     inside = {node.output for node in nodes}
     read = dict.fromkeys(k for node in nodes for k in node.inputs if k is not None)
     inputs = tuple(k for k in read if k not in inside and k not in graph.constants)
     later = set(graph.output_ids())
-    later |= {k for node in graph.nodes if node not in nodes for k in node.inputs if k is not None}
+    later |= {
+        k
+        for node in graph.nodes
+        if node.output not in inside
+        for k in node.inputs
+        if k is not None
+    }
     outputs = tuple(node.output for node in nodes if node.output in later)
     return Graph(inputs, outputs, tuple(nodes), graph.shapes, graph.dtypes, graph.constants)
 
 
-def segments(graph: Graph, threads: int, without: frozenset[str]) -> list[Segment]:
-    """The whole model as programs, with single nodes between them where there must be."""
+def segments(
+    graph: Graph, threads: int, without: frozenset[str], packed: Sequence[Array] | None = None
+) -> list[Segment]:
+    """The whole model as programs, with single nodes between them where there must be.
+
+    `packed`: the weights of the programs, if they are packed already.
+    """
     refused: dict[int, str] = {}
     while True:
         found: list[Segment] = []
         group: list[Node] = []
+        ready = None if packed is None else iter(packed)
         try:
             for node in (*graph.nodes, None):
                 if node is not None and node.output not in refused:
                     group.append(node)
                     continue
                 if group:
-                    found.append(compiled(part_of(graph, group), threads, without))
+                    weights = None if ready is None else next(ready)
+                    found.append(compiled(part_of(graph, group), threads, without, weights))
                     group = []
                 if node is not None:
-                    inputs = tuple(k for k in node.inputs if k is not None)
+                    part = part_of(graph, [node])
                     why = refused[node.output]
-                    found.append(Segment(inputs, (node.output,), node=node, why=why))
+                    found.append(Segment(part.inputs, (node.output,), part, why=why))
             return found
         except Unsupported as error:
             refused[error.node.output] = error.why
 
 
-def compiled(graph: Graph, threads: int, without: frozenset[str]) -> Segment:
+def compiled(
+    graph: Graph, threads: int, without: frozenset[str], weights: Array | None
+) -> Segment:
+    """The program of a graph that has kernels for all of its nodes; Unsupported if it has not."""
     from nanoconv._kernels import plan_cy
 
-    plan = make_plan(graph, machine(), threads, without)
-    program = plan_cy.Program(
-        plan.steps, plan.weights, plan.tables, plan.arena,
-        [int(np.prod(shape)) for shape in plan.inputs],
-        [int(np.prod(shape)) for shape in plan.outputs],
-    )  # fmt: skip
-    return Segment(graph.inputs, graph.output_ids(), plan, program)
+    plan = make_plan(graph, machine(), threads, without, weights)
+    sizes = [[int(np.prod(shape)) for shape in shapes] for shapes in (plan.inputs, plan.outputs)]
+    program = plan_cy.Program(plan.steps, plan.weights, plan.tables, plan.arena, *sizes)
+    return Segment(graph.inputs, graph.output_ids(), graph, plan, program)
+
+
+def eager_segments(graph: Graph, why: str) -> list[Segment]:
+    """Every node as eager runs it."""
+    parts = [part_of(graph, [node]) for node in graph.nodes]
+    return [Segment(part.inputs, part.output_ids(), part, why=why) for part in parts]
+
+
+# --------------------------------------------------------------------------- the session
 
 
 class Session:
-    """A compiled model: call it with arrays as the model is called with tensors."""
+    """A compiled model: call it with arrays, as the model is called with tensors.
 
-    def __init__(self, graph: Graph, batch: int, threads: int, without: frozenset[str] = frozenset()):
-        self.graph, self.batch, self.threads = graph, batch, threads
-        self.segments = segments(graph, threads, without)
+    It may be called from several threads at once; each call has memory of its own. The result has
+    the same bits for any number of threads and for any batch.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        batch: int | None,
+        threads: int,
+        without: frozenset[str] = frozenset(),
+        packed: Sequence[Array] | None = None,
+        alone: bool = True,
+    ) -> None:
+        """`graph` is that of one image, optimised; `batch` None takes any number of images.
+
+        Not `alone`: the images of a batch depend on each other, and `graph` is that of the batch.
+        """
+        self.graph, self.batch, self.threads, self.without = graph, batch, threads, without
+        self.alone = alone
+        if alone:
+            self.segments = segments(graph, threads, without, packed)
+        else:
+            self.segments = eager_segments(graph, "the images of a batch are not independent")
+
+    @property
+    def input_shapes(self) -> list[tuple[int | None, ...]]:
+        """The shape of each input; None stands for any number of images."""
+        return [(self.batch, *self.graph.shapes[k][1:]) for k in self.graph.inputs]
 
     def __call__(self, *inputs: Any) -> Any:
+        """The model's result for these arrays, of arrays; ValueError for other shapes or dtypes."""
+        values, N = self.given(inputs)
+        threads = min(self.threads, config.get_num_threads())
+        for segment in self.segments:
+            segment.run(values, N, threads)
+        return mapped(self.graph.outputs, lambda k: values[k])
+
+    def given(self, inputs: Sequence[Any]) -> tuple[dict[int, Array], int]:
+        """The inputs by their numbers in the graph, beside the constants; and how many images."""
         graph = self.graph
         if len(inputs) != len(graph.inputs):
             raise ValueError(f"session: got {len(inputs)} inputs, expected {len(graph.inputs)}")
         values: dict[int, Array] = dict(graph.constants)
-        for k, (number, given) in enumerate(zip(graph.inputs, inputs, strict=True)):
-            shape = (self.batch, *graph.shapes[number][1:])
-            array = np.asarray(given)
-            if array.shape != shape or array.dtype != graph.dtypes[number]:
+        arrays = [np.asarray(x) for x in inputs]
+        N = self.batch
+        if N is None:
+            N = arrays[0].shape[0] if arrays[0].ndim else 0
+        for k, (number, array) in enumerate(zip(graph.inputs, arrays, strict=True)):
+            wanted, dtype = (N, *graph.shapes[number][1:]), graph.dtypes[number]
+            if array.shape != wanted or array.dtype != dtype or N < 1:
+                sizes = ["N" if self.batch is None else N, *wanted[1:]]
+                text = ", ".join(map(str, sizes))
                 raise ValueError(
                     f"session: input {k} is {array.dtype}{list(array.shape)}, expected "
-                    f"{graph.dtypes[number]}{list(shape)}"
+                    f"{dtype}[{text}]"
                 )
-            values[number] = np.ascontiguousarray(array)
+            values[number] = array
+        return values, N
+
+    def trace(self, *inputs: Any) -> dict[str, Array]:
+        """Every intermediate value that the session computes, by its name, as NCHW arrays.
+
+        They are those of a run, bit for bit: what bands of rows do not keep is computed once more
+        without bands, which are the same sums. `inputs` are a batch of one image.
+        """
+        values, N = self.given(inputs)
+        if N != 1:
+            raise ValueError(f"trace: got a batch of {N} images, expected 1")
         threads = min(self.threads, config.get_num_threads())
+        found: dict[str, Array] = {}
         for segment in self.segments:
-            if segment.node is not None:
-                arrays = [None if k is None else values[k] for k in segment.node.inputs]
-                values[segment.outputs[0]] = segment.node.forward(*arrays)
-                continue
-            for k in segment.outputs:
-                values[k] = np.empty((self.batch, *graph.shapes[k][1:]), np.float32)
-            x = [np.ascontiguousarray(values[k]).reshape(-1) for k in segment.inputs]
-            y = [values[k].reshape(-1) for k in segment.outputs]
-            segment.program.run(x, y, self.batch, threads)
-        return mapped(graph.outputs, lambda k: values[k])
+            if segment.plan is None:
+                segment.run(values, N, threads)
+                node = segment.node
+                found[name_of(node.name, node.op.name, found)] = values[node.output]
+            else:
+                self._trace(segment, values, threads, found)
+        return found
+
+    def _trace(
+        self, segment: Segment, values: dict[int, Array], threads: int, found: dict[str, Array]
+    ) -> None:
+        plain = compiled(segment.graph, self.threads, self.without | {"bands"}, None)
+        assert plain.plan is not None
+        drafts, steps = plain.plan.drafts, plain.plan.steps
+
+        def see(n: int, memory: Any) -> None:
+            draft, y = drafts[n], steps[n].y
+            if draft.value is None:
+                return
+            floats = np.asarray(memory)
+            strides = (4 * draft.y.W * y.pitch, 4, 4 * y.row, 4 * y.pitch)
+            shape = (1, y.C, y.H, y.W)
+            image = np.lib.stride_tricks.as_strided(floats, shape, strides).copy()
+            array = image.reshape(segment.graph.shapes[draft.value])
+            found[name_of(draft.name, draft.op, found)] = array
+
+        plain.program.trace(*plain.buffers(values, 1), threads, see)
+
+    def explain(self, seconds: float = 0.5) -> Explanation:
+        """What each step computes, with which kernel and why, how fast, and what is in its way.
+
+        Prints as a table. It runs the session for about `seconds` to time it, on one image.
+        """
+        return explained(self, seconds)
+
+    def save(self, path: str | Path) -> None:
+        """Write the plan and its packed weights to a file that `Session.load` opens."""
+        from .saving import save
+
+        save(self, path)
+
+    @staticmethod
+    def load(path: str | Path, threads: int | None = None) -> Session:
+        """The session of a file that `save` wrote; its weights are read as they are needed.
+
+        ValueError if the file is damaged, or no session of nanoconv; no code in it is run. On a
+        machine with other vectors the weights are packed again.
+        """
+        from .saving import load
+
+        return load(path, threads or config.get_num_threads())
 
 
-__all__ = ["Callable", "Segment", "Session", "contextlib", "field", "threading", "capture", "optimise"]
+def name_of(name: str, op: str, taken: Collection[str]) -> str:
+    """A name for a value that no other has."""
+    first = name or op
+    if first not in taken:
+        return first
+    return next(f"{first}.{k}" for k in range(2, len(taken) + 3) if f"{first}.{k}" not in taken)
+
+
+# --------------------------------------------------------------------------- compile
+
+
+def compile(  # noqa: A001 (PyTorch's name)
+    model: Any,
+    input_shape: Sequence[int] | Sequence[Sequence[int]] | None = None,
+    *,
+    dynamic_batch: bool = False,
+    threads: int | None = None,
+    skip: Collection[str] = (),
+) -> Session:
+    """A session that computes what `model` computes in evaluation mode, as fast as this CPU can.
+
+    model           a Module in evaluation mode, any function of tensors, or a captured Graph
+    input_shape     (N, C, H, W), or a list of such shapes for a model with several inputs; the
+                    inputs are float32. A Graph has its shapes already
+    dynamic_batch   take any number of images in a call; N is then only an example
+    threads         that a call may use; default `nc.get_num_threads()`
+    skip            names of passes, and "winograd" or "bands", to go without
+
+    The weights are those of now: what changes in the model later does not reach the session.
+    Raises CaptureError (a RuntimeError) that names the line if what the model does depends on the
+    values of its input, ValueError for arguments that do not fit.
+
+    >>> import numpy as np
+    >>> from nanoconv import nn
+    >>> session = compile(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()).eval(), (1, 3, 8, 8))
+    >>> session(np.zeros((1, 3, 8, 8), np.float32)).shape
+    (1, 8, 6, 6)
+    """
+    threads = config.get_num_threads() if threads is None else checked_threads(threads)
+    unknown = set(skip) - {*PASSES, *CHOICES}
+    if unknown:
+        known = ", ".join([*PASSES, *CHOICES])
+        raise ValueError(f"compile: skip={sorted(unknown)}, expected any of {known}")
+    without = frozenset(skip) & frozenset(CHOICES)
+    passes = frozenset(skip) - without
+    if isinstance(model, Graph):
+        shapes = [model.shapes[k] for k in model.inputs]
+        if dynamic_batch:
+            raise ValueError("compile: a Graph has a fixed batch; dynamic_batch=True needs a model")
+        if input_shape is not None and checked_shapes(input_shape) != shapes:
+            raise ValueError(f"compile: input_shape={input_shape!r}, but the graph has {shapes}")
+        N = shapes[0][0] if shapes and shapes[0] else 1
+        return Session(optimise(model, passes), N, threads, without, alone=N == 1)
+    if input_shape is None:
+        raise ValueError("compile: input_shape is missing, expected (N, C, H, W)")
+    check_evaluating(model)
+    shapes = checked_shapes(input_shape)
+    N = shapes[0][0]
+    graph = capture(model, *examples(shapes, 1))
+    if N == 1 and not dynamic_batch:
+        return Session(optimise(graph, passes), 1, threads, without)
+    if same_but_for_batch(graph, capture(model, *examples(shapes, max(N, 2)))):
+        batch = None if dynamic_batch else N
+        return Session(optimise(graph, passes), batch, threads, without)
+    if dynamic_batch:
+        return AnyBatch(model, shapes, threads, passes, without)
+    whole = optimise(capture(model, *examples(shapes, N)), passes)
+    return Session(whole, N, threads, without, alone=False)
+
+
+def checked_threads(threads: int) -> int:
+    if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
+        raise ValueError(f"compile: threads={threads!r}, expected a positive integer")
+    return min(threads, config.max_threads())
+
+
+def checked_shapes(given: Any) -> list[tuple[int, ...]]:
+    """One shape or several as a list; all have the same N."""
+    try:
+        several = list(given)
+        shapes = [tuple(s) for s in several] if not isinstance(several[0], int) else [tuple(several)]
+        good = all(type(size) is int and size > 0 for shape in shapes for size in shape)
+    except (TypeError, IndexError):
+        shapes, good = [], False
+    if not good or not shapes or not all(shapes) or len({shape[0] for shape in shapes}) > 1:
+        raise ValueError(
+            f"compile: input_shape={given!r}, expected positive sizes (N, C, H, W), or a list of "
+            "such shapes with the same N"
+        )
+    return shapes
+
+
+def examples(shapes: Sequence[tuple[int, ...]], N: int) -> list[Array]:
+    return [np.zeros((N, *shape[1:]), np.float32) for shape in shapes]
+
+
+class AnyBatch(Session):
+    """A model whose images depend on each other, as a session for each batch size seen."""
+
+    def __init__(
+        self,
+        model: Any,
+        shapes: list[tuple[int, ...]],
+        threads: int,
+        passes: frozenset[str],
+        without: frozenset[str],
+    ) -> None:
+        self.model, self.shapes, self.passes = model, shapes, passes
+        self.by_batch: dict[int, Session] = {}
+        first = self.of_batch(shapes[0][0], threads, without)
+        super().__init__(first.graph, None, threads, without, alone=False)
+
+    def of_batch(self, N: int, threads: int, without: frozenset[str]) -> Session:
+        if N not in self.by_batch:
+            graph = optimise(capture(self.model, *examples(self.shapes, N)), self.passes)
+            self.by_batch[N] = Session(graph, N, threads, without, alone=False)
+        return self.by_batch[N]
+
+    def __call__(self, *inputs: Any) -> Any:
+        _, N = self.given(inputs)
+        return self.of_batch(N, self.threads, self.without)(*inputs)

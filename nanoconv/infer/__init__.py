@@ -1,0 +1,1 @@
+"""The fast path: a model as a plan of compiled steps. `session.py` is where it begins."""

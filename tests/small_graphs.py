@@ -24,6 +24,7 @@ def conv(rng, x, past, kernel=1, groups=1, bias=True, padding=0):
     C = x.shape[1]
     groups = math.gcd(groups, C)
     O = C if groups > 1 else int(rng.integers(2, 7))
+    kernel = min(kernel, *x.shape[2:]) if padding == 0 else kernel
     w = normal(rng, O, C // groups, kernel, kernel, scale=1 / math.sqrt(kernel * kernel * C))
     return F.conv2d(x, w, normal(rng, O) if bias else None, 1, padding, 1, groups)
 

@@ -329,7 +329,8 @@ def test_halves_of_a_shuffle_of_two_branches_read_the_branches():
         ["conv 3×3", "flip", "border"],
         ["shuffle", "depthwise", "relu", "max_pool", "batch_norm", "conv 1×1"],  # past all that
         ["shuffle", "depthwise", "shuffle"],  # they cancel
-        ["flip", "mean", "conv 1×1"],
+        ["roll", "mean", "conv 1×1"],
+        ["roll", "depthwise", "batch_norm", "conv 1×1"],
     ],
 )
 def test_permutations_become_an_order_of_weights(steps):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
+from ...dispatch import Op
 from ..ir import Graph
 from .channel_views import channel_views
 from .fold import fold_batch_norm
@@ -28,13 +29,18 @@ PASSES: dict[str, Callable[[Graph], Graph]] = {  # in this order
 
 
 def optimise(graph: Graph, skip: Collection[str] = ()) -> Graph:
-    """The graph after all passes but those in `skip`; ValueError for a name that there is not."""
+    """The graph after all passes but those in `skip`, and again, until they find nothing more.
+
+    ValueError for a name in `skip` that no pass has.
+    """
     skip = (skip,) if isinstance(skip, str) else skip
     for name in skip:
         if name not in PASSES:
             names = ", ".join(PASSES)
             raise ValueError(f"optimise: skip has no pass {name!r}; expected any of {names}")
-    for name, change in PASSES.items():
-        if name not in skip:
-            graph = change(graph)
+    ops: list[Op] = []
+    while ops != (ops := [node.op for node in graph.nodes]):
+        for name, change in PASSES.items():
+            if name not in skip:
+                graph = change(graph)
     return graph

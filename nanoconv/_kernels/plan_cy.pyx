@@ -307,7 +307,7 @@ cdef class Program:
                 run_team(workers[0].steps, self.main, workers[0].barrier, T)
         self.idle.extend(owners)
 
-    def trace(self, inputs, outputs, Py_ssize_t N, int threads, see):
+    def trace(self, inputs, outputs, int threads, see):
         """As `run` for one image; after each step, `see(k, y)` with the floats from y.at on."""
         cdef Buffers given = self._buffers(inputs, outputs, 1)
         cdef Owner owner = self._owner()

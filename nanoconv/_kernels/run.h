@@ -95,6 +95,7 @@ static NOINLINE float sum_of(const float *p, ptrdiff_t n) {
     for (ptrdiff_t i = 0; i < n; i += 8 * LANES)
         UNROLL for (int k = 0; k < 8; k++) sum[k] += load(p + i + k * LANES);
     UNROLL for (int k = 0; k < 8; k++) all += sum[k];
+    OPAQUE_VEC(all); /* or nothing would be read */
     return all[0];
 }
 

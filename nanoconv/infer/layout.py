@@ -50,6 +50,7 @@ class Buffer:
         self.channel = 0  # where it begins in its parent
         self.first = self.last = -1  # the steps between which it is needed
         self.offset = -1  # floats into the arena
+        self.forever = False  # its memory is never another's
         self.region: tuple[str, int] = ("arena", 0)
 
     @property
@@ -93,8 +94,7 @@ class Buffer:
     def used(self, step: int) -> None:
         """It is needed at this step."""
         root = self.root()[0]
-        if root.first < 0:
-            root.first = step
+        root.first = step if root.first < 0 else min(root.first, step)
         root.last = max(root.last, step)
 
     def at(self) -> int:

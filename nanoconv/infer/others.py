@@ -26,6 +26,10 @@ def channels(low: Lowering, node: Node) -> None:
     if len({view.window() for view in views}) > 1 or any(v.buffer.shape.frozen for v in views):
         views = [low.copied(view) for view in views]
     index = list(node.attrs["index"])
+    if -1 in index:  # a channel of zeros
+        zeros = low.zeros(views[0].H, views[0].W)
+        views = [*(low.copied(v) if v.strided else v for v in views), zeros]
+        index = [k if k >= 0 else sum(view.C for view in views) - 1 for k in index]
     whole = sum(view.C for view in views)
     if index == list(range(whole)) and all(slice_of_its_own(low, v) for v in views[:-1]):
         if slice_of_its_own(low, views[-1], last=True) and distinct(views):

@@ -116,6 +116,12 @@ class Lowering:
         self.buffers.append(buffer)
         return whole(buffer)
 
+    def zeros(self, H: int, W: int) -> View:
+        """A channel that is 0: memory that nothing else ever has, as it is when it is allocated."""
+        view = self.new(1, H, W)
+        view.buffer.forever = True
+        return view
+
     def emit(self, draft: Draft) -> View:
         """Add a step; returns the view of what it writes."""
         node = self.node
@@ -241,6 +247,10 @@ class Arranger:
             for view in draft.views():
                 for run in view.runs:
                     run.buffer.used(n)
+        for buffer in lowering.buffers:
+            if buffer.forever:
+                buffer.used(0)
+                buffer.used(len(lowering.drafts))
         roots = [
             b for b in lowering.buffers
             if b.parent is None and b.first >= 0 and b.region[0] == "arena"

@@ -15,9 +15,9 @@ import nanoconv as nc
 if nc.isa() is None:
     pytest.skip("no compiled kernels", allow_module_level=True)
 
-gemm_cy, im2col_cy, conv_cy, depthwise_cy = (
+gemm_cy, im2col_cy, conv_cy, depthwise_cy, depthwise_rows_cy = (
     importlib.import_module(f"nanoconv._kernels.{name}")
-    for name in ("gemm_cy", "im2col_cy", "conv_cy", "depthwise_cy")
+    for name in ("gemm_cy", "im2col_cy", "conv_cy", "depthwise_cy", "depthwise_rows_cy")
 )
 EPS = float(np.finfo(np.float32).eps)
 FENCE = 64
@@ -51,7 +51,8 @@ CONVOLUTIONS = [
 ]
 
 # (N, C, H, W, multiplier, kernel, stride, padding, dilation): chunks of channels and a rest, less
-# than a vector, runs of 4 steps and a rest, every phase of a stride, more than 3 × 3 taps
+# than a vector, runs of 4 steps and a rest, every phase of a stride, more than 3 × 3 taps;
+# tiles of 1 to 7 columns and one more; padding beyond the windows of a column
 DEPTHWISE = [
     (1, 200, 9, 11, 1, 3, 1, 1, 1),
     (2, 65, 12, 10, 1, 3, 2, 1, 1),
@@ -61,6 +62,12 @@ DEPTHWISE = [
     (2, 9, 7, 7, 3, 3, 2, 1, 1),
     (1, 33, 5, 1, 1, 4, 2, 6, 3),
     (0, 16, 5, 5, 1, 3, 1, 1, 1),
+    *(
+        (1, 20, 7, W, 1, kernel, stride, kernel // 2, 1)
+        for kernel, stride in ((3, 1), (3, 2), (5, 1), (5, 2), (4, 3))
+        for W in (1, 6, 7, 8, 15)
+    ),
+    (2, 70, 6, 9, 1, 5, 1, 9, 1),
 ]
 
 
@@ -240,6 +247,9 @@ def test_depthwise(problem):
 
     y = run(depthwise_cy.depthwise_f32, dy.shape, x, w, b, sizes=sizes)
     assert_equal(y, forward, x, w, b, length=KH * KW + 1)
+    if m == 1:
+        y = run(depthwise_rows_cy.depthwise_rows_f32, dy.shape, x, w, b, sizes=sizes)
+        assert_equal(y, forward, x, w, b, length=KH * KW + 1)
     dx = run(depthwise_cy.depthwise_input_grad_f32, x.shape, dy, w, sizes=sizes)
     assert_equal(dx, input_grad, dy, w, length=KH * KW * m)
     dw = run(depthwise_cy.depthwise_weight_grad_f32, w.shape, dy, x, sizes=sizes)

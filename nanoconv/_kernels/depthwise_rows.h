@@ -143,8 +143,9 @@ static ALWAYS_INLINE void looped(const int R, const int T, const step *s, const 
 
 /* ------------------------------------------------------------------------------ the tiles */
 
-/* UP_TO_7(F, …) is F for 1 to 7 columns. In two rows of 3 × 3 taps an input meets twice the sums, but
-   with 16 registers these have room for 4 columns, and those of 5 × 5 for none. */
+/* UP_TO_7(F, …) is F for 1 to 7 columns. For two rows of 3 × 3 taps, 16 registers have room for 4
+   columns; for two rows of 5 × 5 taps, with 10 weights, for hardly any. With a stride of 2 most
+   inputs belong to one row: a second one gains nothing. */
 #define UP_TO_4(F, K, S, R) F(K, S, R, 1) F(K, S, R, 2) F(K, S, R, 3) F(K, S, R, 4)
 #define UP_TO_7(F, K, S, R) UP_TO_4(F, K, S, R) F(K, S, R, 5) F(K, S, R, 6) F(K, S, R, 7)
 #define ONE_ROW(F) UP_TO_7(F, 3, 1, 1) UP_TO_7(F, 3, 2, 1) UP_TO_7(F, 5, 1, 1) UP_TO_7(F, 5, 2, 1)

@@ -100,11 +100,19 @@ cdef void band(
     cdef float *out[2]
     cdef Py_ssize_t pitch = step.x.pitch, row = begin, image = -1, ring = ring_rows(s)
     cdef Py_ssize_t width = ring_width(s) * pitch, left = min(s.pl, ring_width(s))
-    cdef Py_ssize_t columns = min(s.W, ring_width(s) - left), n, i, h, k, first, count, inputs
-    cdef Py_ssize_t fresh = 0                   # the first row of x that is not in the ring
+    cdef Py_ssize_t columns = min(s.W, ring_width(s) - left), right
+    cdef Py_ssize_t n, i, h, k, first, count, inputs
+    cdef Py_ssize_t fresh = 0                   # from this row of x on none is in the ring
     cdef float *slots = private + width
     cdef float *results = slots + ring * width
-    memset(private, 0, (1 + ring) * width * sizeof(float))
+    # Copies fill all of a slot but for what is beside the image, and lanes that are no channels.
+    for k in range(1 + ring):
+        if k == 0 or pitch > s.C:
+            memset(private + k * width, 0, width * sizeof(float))
+        else:
+            right = (left + columns) * pitch
+            memset(private + k * width, 0, left * pitch * sizeof(float))
+            memset(private + k * width + right, 0, (width - right) * sizeof(float))
     while row < end:
         n = row // s.OH
         i = row - n * s.OH

@@ -182,11 +182,23 @@ def one_low_window_each(x: Array, w: Array, b: Array | None, geo: Geometry) -> b
 one_low_window_each.__name__ = f"one filter per channel and less than {MOST_ROWS} rows under it"
 
 
+def less_than_a_vector(x: Array, w: Array, b: Array | None, geo: Geometry) -> bool:
+    return geo.C < 4  # the other compiled rungs take such channels one by one
+
+
+less_than_a_vector.__name__ = "less than 4 channels"
+
+
 FORWARD = Ladder(
     "depthwise_conv2d.forward",
     reference=depthwise_conv2d_forward,
     kernels=[
-        Kernel("simd.rows", "depthwise_rows_cy:depthwise_rows_f32", when=one_low_window_each),
+        Kernel(
+            "simd.rows",
+            "depthwise_rows_cy:depthwise_rows_f32",
+            when=one_low_window_each,
+            auto=less_than_a_vector,
+        ),
         Kernel("cython.direct", "depthwise_cy:depthwise_f32"),
         Kernel("numba.direct", "depthwise_nb:depthwise_f32"),
         Kernel("numba.loops", "jit"),

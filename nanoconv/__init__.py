@@ -87,7 +87,13 @@ __version__ = "0.1.0"
 
 # Imported when first asked for, so that `import nanoconv` stays quick.
 _MODULES = ("data", "models", "nn", "optim")
-_LATER = {"load": "io.checkpoints", "save": "io.checkpoints", "summary": "graph"}
+_LATER = {
+    "Session": "infer.session",
+    "compile": "infer.session",
+    "load": "io.checkpoints",
+    "save": "io.checkpoints",
+    "summary": "graph",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -103,6 +109,7 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "Session",
     "Tensor",
     "abs",
     "add",
@@ -117,6 +124,7 @@ __all__ = [
     "chunk",
     "clamp",
     "clone",
+    "compile",
     "contiguous_format",
     "cumprod",
     "cumsum",

@@ -323,7 +323,7 @@ cdef class Program:
         self.idle.append(owner)
 
     def time(self, inputs, outputs, int threads, Py_ssize_t runs):
-        """The seconds that each step of one image takes, in each of `runs` runs: a list of lists."""
+        """The seconds that each step of one image takes, for each of `runs` runs."""
         cdef Buffers given = self._buffers(inputs, outputs, 1)
         cdef Owner owner = self._owner()
         cdef double[::1] seconds = cvarray((self.main,), sizeof(double), "d")

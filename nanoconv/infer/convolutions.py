@@ -1,9 +1,9 @@
 """Which kernel computes a convolution, and how it wants its weights.
 
-    winograd2/4   3×3 with stride 1, where the multiplications saved outweigh the transforms
-    conv          everything else that is dense or grouped: tiles that read the image as it lies
-    depthwise     a filter for each channel
-    linear        one image: every weight is read once
+winograd2/4   3×3 with stride 1, where the multiplications saved outweigh the transforms
+conv          everything else that is dense or grouped: tiles that read the image as it lies
+depthwise     a filter for each channel
+linear        one image: every weight is read once
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..graph.ir import Node
 from ..ops.geometry import Geometry, extent
 from . import packing
 from .layout import Halo, View
-from .plan import Lowering, Unsupported, activation, lowers, places
+from .plan import Lowering, UnsupportedError, activation, lowers, places
 from .steps import Draft, Packed
 
 Array = np.ndarray
@@ -36,12 +36,14 @@ def constants(low: Lowering, node: Node) -> tuple[Array, Array | None]:
     _, w, b, *_ = node.inputs
     weight, bias = low.constant(w), low.constant(b)
     if weight is None or (b is not None and bias is None):
-        raise Unsupported(node, "its weights are computed")
+        raise UnsupportedError(node, "its weights are computed")
     return weight, bias
 
 
 def residual(low: Lowering, node: Node) -> View | None:
-    return low.image(node.inputs[3]) if len(node.inputs) > 3 and node.inputs[3] is not None else None
+    return (
+        low.image(node.inputs[3]) if len(node.inputs) > 3 and node.inputs[3] is not None else None
+    )
 
 
 def bias(low: Lowering, b: Array | None, O: int, G: int = 1) -> Packed:
@@ -72,7 +74,7 @@ def conv2d(low: Lowering, node: Node) -> None:
     one_run = len(x.runs) == 1 and not x.strided
     waste = 1.0 if frozen else geo.C / machine.whole(geo.C)
     as_run = one_run and geo.G == 1 and (geo.KW == 1 or (geo.dw == 1 and waste > 0.9))
-    as_run = as_run and (geo.KW == 1 or frozen or x.is_image(lanes) and x.buffer.parent is None)
+    as_run = as_run and (geo.KW == 1 or frozen or (x.is_image(lanes) and x.buffer.parent is None))
     # Groups of a 1×1 convolution are runs, too, one behind the other.
     as_run = as_run or (one_run and geo.KW == 1)
     Cg, Og = geo.C // geo.G, geo.O // geo.G

@@ -1,9 +1,9 @@
 """What a session does, step by step, with the time of each and what it could be at best.
 
-    FLOPs       two for each multiply-add of the layer, also where Winograd does fewer
-    bytes       what a step reads and writes if each number is moved once: images and weights
-    limit       the longer of FLOPs / peak and bytes / bandwidth, both measured on the spot
-    of limit    that, divided by the time that the step took
+FLOPs       two for each multiply-add of the layer, also where Winograd does fewer
+bytes       what a step reads and writes if each number is moved once: images and weights
+limit       the longer of FLOPs / peak and bytes / bandwidth, both measured on the spot
+of limit    that, divided by the time that the step took
 """
 
 from __future__ import annotations
@@ -191,7 +191,13 @@ def weights(draft: Draft) -> int:
 
 
 def hint(
-    draft: Draft, step: Step, share: float, bound: str, vectors: Machine, limits: Limits, took: float
+    draft: Draft,
+    step: Step,
+    share: float,
+    bound: str,
+    vectors: Machine,
+    limits: Limits,
+    took: float,
 ) -> str:
     """In words, what keeps a step from its limit; the most important thing only."""
     C, pixels = step.y.C, step.y.H * step.y.W
@@ -207,9 +213,7 @@ def hint(
     if draft.kernel.startswith("winograd"):
         return "the transforms of the tiles take what the products do not"
     if draft.kernel == "conv" and step.K * step.window[0] < 64:
-        return (
-            f"sums of {step.K * step.window[0]} terms are short beside starting and storing them"
-        )
+        return f"sums of {step.K * step.window[0]} terms are short beside starting and storing them"
     if draft.kernel == "conv" and pixels <= 64:
         return f"each weight is used for {pixels} pixels only: it waits for weights from memory"
     if draft.kernel == "depthwise":

@@ -44,7 +44,7 @@ def weights(draft: Draft) -> int:
 
 
 def begins(draft: Draft) -> bool:
-    return draft.kernel in ("conv", "depthwise") and draft.window[-1] == 1 or (
+    return (draft.kernel in ("conv", "depthwise") and draft.window[-1] == 1) or (
         draft.kernel == "depthwise"
     )
 

@@ -127,7 +127,7 @@ class View:
     cache: dict = field(default_factory=dict, compare=False)  # copies that were made of it
 
     @property
-    def C(self) -> int:
+    def C(self) -> int:  # noqa: N802 (an axis letter)
         return sum(run.count for run in self.runs)
 
     @property
@@ -139,7 +139,7 @@ class View:
         return (self.sh, self.sw, self.h0, self.w0) != (1, 1, 0, 0)
 
     def is_image(self, lanes: int) -> bool:
-        """True if a kernel can read it in whole vectors: one run, and behind it nothing but zeros."""
+        """True if a kernel can read it in whole vectors: one run, and behind it only zeros."""
         if len(self.runs) != 1:
             return False
         run = self.runs[0]
@@ -157,7 +157,7 @@ class View:
         every = [(run.buffer, run.first + k) for run in self.runs for k in range(run.count)]
         return View(joined([every[k] for k in index]), *self.window())
 
-    def window(self) -> tuple[int, ...]:
+    def window(self) -> tuple[int, int, int, int, int, int]:
         return self.H, self.W, self.h0, self.w0, self.sh, self.sw
 
 

@@ -10,7 +10,7 @@ from ..graph.ir import Node
 from ..ops.geometry import Geometry
 from .convolutions import window
 from .layout import View, concatenated
-from .plan import Lowering, Unsupported, activation, lowers
+from .plan import Lowering, UnsupportedError, activation, lowers
 from .steps import Draft, Packed
 
 Array = np.ndarray
@@ -31,10 +31,10 @@ def channels(low: Lowering, node: Node) -> None:
         views = [*(low.copied(v) if v.strided else v for v in views), zeros]
         index = [k if k >= 0 else sum(view.C for view in views) - 1 for k in index]
     whole = sum(view.C for view in views)
-    if index == list(range(whole)) and all(slice_of_its_own(low, v) for v in views[:-1]):
-        if slice_of_its_own(low, views[-1], last=True) and distinct(views):
-            low.views[node.output] = side_by_side(low, views)
-            return
+    slices = all(slice_of_its_own(low, v, v is views[-1]) for v in views) and distinct(views)
+    if index == list(range(whole)) and slices:
+        low.views[node.output] = side_by_side(low, views)
+        return
     low.views[node.output] = concatenated(views).channels(index)
 
 
@@ -79,7 +79,7 @@ def reshape(low: Lowering, node: Node) -> None:
         low.emit(draft)
         low.views[node.output] = y
     else:
-        raise Unsupported(node, f"makes an image {[C, H, W]} of another")
+        raise UnsupportedError(node, f"makes an image {[C, H, W]} of another")
 
 
 @lowers("getitem")
@@ -89,20 +89,20 @@ def getitem(low: Lowering, node: Node) -> None:
     x = low.view(node.inputs[0])
     parts = list(index.views)
     if index.arrays or len(low.graph.shapes[node.output]) != 4:
-        raise Unsupported(node, "picks single elements")
+        raise UnsupportedError(node, "picks single elements")
     if ... in parts:
         at = parts.index(...)
         parts[at : at + 1] = [slice(None)] * (5 - len(parts))
     if any(not isinstance(part, slice) for part in parts):
-        raise Unsupported(node, "picks single elements")
+        raise UnsupportedError(node, "picks single elements")
     C, H, W = low.sizes(node.inputs[0])
     n, c, h, w = (part.indices(size) for part, size in zip(parts, (1, C, H, W), strict=True))
     if n != (0, 1, 1) or h[2] < 1 or w[2] < 1 or x.buffer.shape.frozen:
-        raise Unsupported(node, "picks images, or goes backwards")
+        raise UnsupportedError(node, "picks images, or goes backwards")
     some = x.channels(list(range(*c)))
     OC, OH, OW = low.sizes(node.output)
     if OC * OH * OW == 0:
-        raise Unsupported(node, "picks nothing")
+        raise UnsupportedError(node, "picks nothing")
     low.views[node.output] = View(
         some.runs, OH, OW, x.h0 + h[0] * x.sh, x.w0 + w[0] * x.sw, x.sh * h[2], x.sw * w[2]
     )
@@ -121,7 +121,7 @@ def binary(low: Lowering, node: Node) -> None:
     name = node.op.name
     for one, other in ((a, b), (b, a)):
         constant = low.constant(other)
-        if constant is not None and name in ("add", "mul", "add_act") or (
+        if (constant is not None and name in ("add", "mul", "add_act")) or (
             constant is not None and other == b and name in ("sub", "div")
         ):
             return affine(low, node, one, constant)
@@ -131,8 +131,8 @@ def binary(low: Lowering, node: Node) -> None:
     if (x.C, x.H, x.W) != (r.C, r.H, r.W):
         if name in BESIDE and (x.H, x.W) == (1, 1):
             x, r = r, x
-        if name not in BESIDE or (r.H, r.W) != (1, 1) or (x.C, x.H, x.W) != shape or r.C != x.C:
-            raise Unsupported(node, "operands of these shapes")
+        if name not in BESIDE or (r.H, r.W) != (1, 1) or shape != (x.C, x.H, x.W) or r.C != x.C:
+            raise UnsupportedError(node, "operands of these shapes")
         kernel = BESIDE[name]
     draft = Draft(kernel, x, low.new(*shape), r, act=activation(node.attrs))
     draft.why = "one pixel for all" if kernel in ("scale", "shift") else "memory is read once"
@@ -144,11 +144,11 @@ def affine(low: Lowering, node: Node, k: int | None, constant: Array) -> None:
     C, H, W = low.sizes(node.output)
     assert k is not None
     if low.sizes(k) != (C, H, W):
-        raise Unsupported(node, "a constant of this shape")
+        raise UnsupportedError(node, "a constant of this shape")
     ndim = len(low.graph.shapes[node.output])
     full = constant.reshape((1,) * (ndim - constant.ndim) + constant.shape)
     if full.shape[1] not in (1, C) or full.size != full.shape[1]:
-        raise Unsupported(node, "a constant that differs from pixel to pixel")
+        raise UnsupportedError(node, "a constant that differs from pixel to pixel")
     each = np.broadcast_to(full.ravel(), C).astype(np.float32)
     ones, zeros = np.ones(C, np.float32), np.zeros(C, np.float32)
     w, b = {
@@ -156,7 +156,9 @@ def affine(low: Lowering, node: Node, k: int | None, constant: Array) -> None:
         "div": (each, zeros),
     }[node.op.name]  # fmt: skip
     if node.op.name == "div":
-        raise Unsupported(node, "a quotient by a constant")  # 1/c is rounded: not the same bits
+        raise UnsupportedError(
+            node, "a quotient by a constant"
+        )  # 1/c is rounded: not the same bits
     draft = Draft("affine", low.image(k), low.new(C, H, W), act=activation(node.attrs))
     floats = low.machine.whole(C)
     draft.w = lambda: Packed(floats, lambda: padded(w, floats))
@@ -185,18 +187,22 @@ def function(low: Lowering, node: Node) -> None:
     C, H, W = low.sizes(node.output)
     numbers = [float(value) for value in node.attrs.values() if value is not None]
     if len(numbers) > 2:
-        raise Unsupported(node, "has more than two numbers as attributes")
+        raise UnsupportedError(node, "has more than two numbers as attributes")
     draft = Draft("map", low.image(node.inputs[0]), low.new(C, H, W))
     draft.number = FUNCTIONS.index(node.op.name)
-    draft.act = (node.op.name, *numbers, *(0.0, 0.0)[len(numbers) :])
+    first, second = (*numbers, 0.0, 0.0)[:2]
+    draft.act = (node.op.name, first, second)
     draft.why = "an activation that follows no sum"
     low.set(node, draft)
 
 
 @lowers("softmax", "log_softmax")
 def softmax(low: Lowering, node: Node) -> None:
-    if node.attrs.get("dim", node.attrs.get("axis")) not in (1, 1 - len(low.graph.shapes[node.output])):
-        raise Unsupported(node, "is not over the channels")
+    if node.attrs.get("dim", node.attrs.get("axis")) not in (
+        1,
+        1 - len(low.graph.shapes[node.output]),
+    ):
+        raise UnsupportedError(node, "is not over the channels")
     C, H, W = low.sizes(node.output)
     draft = Draft(node.op.name, low.image(node.inputs[0]), low.new(C, H, W))
     draft.why = "over the channels of each pixel"
@@ -210,7 +216,7 @@ def softmax(low: Lowering, node: Node) -> None:
 def max_pool2d(low: Lowering, node: Node) -> None:
     geo: Geometry = node.attrs["geo"]
     if node.attrs.get("indices"):
-        raise Unsupported(node, "gives the places of maxima, too")
+        raise UnsupportedError(node, "gives the places of maxima, too")
     draft = Draft("max_pool", low.image(node.inputs[0]), low.new(geo.C, geo.OH, geo.OW))
     draft.window = window(geo)
     draft.why = f"{geo.KH}×{geo.KW}/{geo.sh}, the taps inside of the image"
@@ -267,7 +273,6 @@ def mean(low: Lowering, node: Node) -> None:
     wanted = {2, 3}
     shape = low.graph.shapes[node.inputs[0] or 0]
     if len(shape) != 4 or axes is None or {a % 4 for a in np.atleast_1d(axes)} != wanted:
-        raise Unsupported(node, "is not over all pixels")
+        raise UnsupportedError(node, "is not over all pixels")
     x = low.image(node.inputs[0])
     low.set(node, Draft("global_pool", x, low.new(x.C, 1, 1), why="the whole image"))
-

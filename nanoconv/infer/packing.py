@@ -8,6 +8,7 @@ panels are those of _kernels/gemm.h, which has a picture.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class Machine:
         vectors = -(-N // self.lanes)
         count = -(-vectors // self.panel)
         cuts = [p * vectors // count * self.lanes for p in range(count + 1)] if count else [0]
-        return list(zip(cuts, cuts[1:], strict=False))
+        return list(pairwise(cuts))
 
 
 def matrix(machine: Machine, w: Array) -> Array:
@@ -86,6 +87,4 @@ def linear(machine: Machine, w: Array) -> Array:
     padded = np.zeros((C, vectors * machine.lanes), np.float32)
     padded[:, :O] = w.T
     cuts = [p * vectors // count * machine.lanes for p in range(count + 1)]
-    return np.concatenate(
-        [padded[:, a:b].ravel() for a, b in zip(cuts, cuts[1:], strict=False)]
-    )
+    return np.concatenate([padded[:, a:b].ravel() for a, b in pairwise(cuts)])

@@ -4,7 +4,7 @@
     Plan        gives all buffers their places, packs the weights, and turns drafts into steps
 
 Which kernel takes what is decided in `convolutions.py` and `others.py`, one function for each op.
-A node that no kernel computes raises `Unsupported`; session.py then runs it as eager does.
+A node that no kernel computes raises `UnsupportedError`; session.py then runs it as eager does.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Rule = Callable[["Lowering", Node], None]
 RULES: dict[str, Rule] = {}  # by the name of the op; convolutions.py and others.py fill it
 
 
-class Unsupported(Exception):
+class UnsupportedError(Exception):
     """No kernel computes a node; says why."""
 
     def __init__(self, node: Node, why: str) -> None:
@@ -70,9 +70,9 @@ class Lowering:
         for node in self.graph.nodes:
             rule = RULES.get(node.op.name)
             if rule is None:
-                raise Unsupported(node, "no kernel of a plan computes it")
+                raise UnsupportedError(node, "no kernel of a plan computes it")
             if self.graph.dtypes[node.output] != np.float32:
-                raise Unsupported(node, f"computes {self.graph.dtypes[node.output]} numbers")
+                raise UnsupportedError(node, f"computes {self.graph.dtypes[node.output]} numbers")
             self.node = node
             rule(self, node)
         self.node = None
@@ -81,14 +81,15 @@ class Lowering:
 
     # ---- values
 
-    def sizes(self, k: int) -> tuple[int, int, int]:
+    def sizes(self, k: int | None) -> tuple[int, int, int]:
         """(C, H, W) of a value of one image."""
+        assert k is not None
         shape = self.graph.shapes[k]
         if len(shape) == 2:
             return shape[1], 1, 1
         if len(shape) != 4:
             assert self.node is not None
-            raise Unsupported(self.node, f"a value of shape {list(shape)} is not an image")
+            raise UnsupportedError(self.node, f"a value of shape {list(shape)} is not an image")
         return shape[1], shape[2], shape[3]
 
     def constant(self, k: int | None) -> Array | None:
@@ -98,11 +99,11 @@ class Lowering:
         """A value that the plan computes."""
         if k not in self.views:
             assert self.node is not None
-            raise Unsupported(self.node, "an operand is a constant")
+            raise UnsupportedError(self.node, "an operand is a constant")
         return self.views[k]
 
     def image(self, k: int | None) -> View:
-        """A value as whole vectors of channels: a copy, where it is channels from here and there."""
+        """A value as whole vectors of channels; a copy, if it is channels from here and there."""
         view = self.view(k)
         if view.is_image(self.machine.lanes) and not view.buffer.shape.frozen:
             return view
@@ -380,7 +381,7 @@ def make_plan(
 
 
 __all__ = [
-    "IDENTITY", "NO_HALO", "Draft", "Halo", "Lowering", "Packed", "Plan", "Unsupported",
+    "IDENTITY", "NO_HALO", "Draft", "Halo", "Lowering", "Packed", "Plan", "UnsupportedError",
     "concatenated", "lowers", "make_plan", "origin", "places",
 ]  # fmt: skip
 

@@ -37,7 +37,7 @@ TUPLES: dict[str, Any] = {"Activation": Activation, "Index": Index}
 
 
 def encoded(value: Any) -> Any:
-    """An attribute of a node as JSON: numbers and strings as they are, all else as {kind: parts}."""
+    """An attribute of a node as JSON: numbers and strings as they are, else {kind: parts}."""
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, (float, np.floating)):
@@ -115,7 +115,14 @@ def described(graph: Graph) -> dict[str, Any]:
         "outputs": encoded(mapped(graph.outputs, int)),
         "values": [[k, list(graph.shapes[k]), graph.dtypes[k].name] for k in used],
         "nodes": [
-            [node.op.name, list(node.inputs), encoded(node.attrs), node.output, node.name, node.line]
+            [
+                node.op.name,
+                list(node.inputs),
+                encoded(node.attrs),
+                node.output,
+                node.name,
+                node.line,
+            ]
             for node in graph.nodes
         ],
     }

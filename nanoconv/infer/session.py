@@ -25,7 +25,7 @@ from ..graph.capture import capture, check_evaluating
 from ..graph.ir import Graph, Node, mapped
 from ..graph.passes import PASSES, optimise
 from .explain import Explanation, explained
-from .plan import Plan, Unsupported, make_plan
+from .plan import Plan, UnsupportedError, make_plan
 from .steps import machine
 
 Array = np.ndarray
@@ -73,11 +73,7 @@ def part_of(graph: Graph, nodes: Sequence[Node]) -> Graph:
     inputs = tuple(k for k in read if k not in inside and k not in graph.constants)
     later = set(graph.output_ids())
     later |= {
-        k
-        for node in graph.nodes
-        if node.output not in inside
-        for k in node.inputs
-        if k is not None
+        k for node in graph.nodes if node.output not in inside for k in node.inputs if k is not None
     }
     outputs = tuple(node.output for node in nodes if node.output in later)
     return Graph(inputs, outputs, tuple(nodes), graph.shapes, graph.dtypes, graph.constants)
@@ -109,14 +105,12 @@ def segments(
                     why = refused[node.output]
                     found.append(Segment(part.inputs, (node.output,), part, why=why))
             return found
-        except Unsupported as error:
+        except UnsupportedError as error:
             refused[error.node.output] = error.why
 
 
-def compiled(
-    graph: Graph, threads: int, without: frozenset[str], weights: Array | None
-) -> Segment:
-    """The program of a graph that has kernels for all of its nodes; Unsupported if it has not."""
+def compiled(graph: Graph, threads: int, without: frozenset[str], weights: Array | None) -> Segment:
+    """The program of a graph that has kernels for all of its nodes; UnsupportedError if it has not."""
     from nanoconv._kernels import plan_cy
 
     plan = make_plan(graph, machine(), threads, without, weights)
@@ -272,7 +266,7 @@ def name_of(name: str, op: str, taken: Collection[str]) -> str:
 # --------------------------------------------------------------------------- compile
 
 
-def compile(  # noqa: A001 (PyTorch's name)
+def compile(
     model: Any,
     input_shape: Sequence[int] | Sequence[Sequence[int]] | None = None,
     *,
@@ -341,7 +335,9 @@ def checked_shapes(given: Any) -> list[tuple[int, ...]]:
     """One shape or several as a list; all have the same N."""
     try:
         several = list(given)
-        shapes = [tuple(s) for s in several] if not isinstance(several[0], int) else [tuple(several)]
+        shapes = (
+            [tuple(s) for s in several] if not isinstance(several[0], int) else [tuple(several)]
+        )
         good = all(type(size) is int and size > 0 for shape in shapes for size in shape)
     except (TypeError, IndexError):
         shapes, good = [], False

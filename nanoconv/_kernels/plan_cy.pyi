@@ -1,0 +1,39 @@
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray
+
+def lanes() -> int: ...
+def registers() -> int: ...
+def winograd_scratch(m: int, C: int, O: int, H: int, W: int, T: int) -> int: ...
+def band_scratch(step: Any) -> int: ...
+def bandwidth(threads: int) -> float: ...
+
+class Program:
+    arena_floats: int
+    input_floats: list[int]
+    output_floats: list[int]
+    def __init__(
+        self,
+        steps: Sequence[Any],
+        weights: Array,
+        tables: Array,
+        arena_floats: int,
+        input_floats: Sequence[int],
+        output_floats: Sequence[int],
+    ) -> None: ...
+    def run(
+        self, inputs: Sequence[Array], outputs: Sequence[Array], N: int, threads: int
+    ) -> None: ...
+    def trace(
+        self,
+        inputs: Sequence[Array],
+        outputs: Sequence[Array],
+        threads: int,
+        see: Callable[[int, Any], None],
+    ) -> None: ...
+    def time(
+        self, inputs: Sequence[Array], outputs: Sequence[Array], threads: int, runs: int
+    ) -> list[list[float]]: ...

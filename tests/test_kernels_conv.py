@@ -71,12 +71,12 @@ DEPTHWISE = [
     (2, 70, 6, 9, 1, 5, 1, 9, 1),
 ]
 
-# (N, C, H, W, O, padding): 49 tiles of 4, 49 tiles of 2, one row more of each; a row of tiles;
-# several panels and a rest; more channels than one block of the sum has
+# (N, C, H, W, O, padding): 49 tiles of 4 and of 2, with so many weights that threads share them; one
+# row more of each; a row of tiles; several panels and a rest; more channels than one block of a sum
 TILES = [
-    (1, 17, 28, 28, 33, 1),
-    (2, 20, 14, 14, 70, 1),
-    (1, 16, 29, 28, 16, 1),
+    (1, 75, 28, 28, 90, 1),
+    (2, 110, 14, 14, 130, 1),
+    (1, 75, 29, 28, 90, 1),
     (1, 24, 15, 14, 9, 1),
     (1, 3, 3, 90, 5, 1),
     (1, 18, 31, 33, 150, 0),

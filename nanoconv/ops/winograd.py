@@ -144,7 +144,7 @@ def dense_3x3(_x: Array, _w: Array, *rest: Any) -> bool:
     geo = rest[-1]
     ones = (geo.sh, geo.sw, geo.dh, geo.dw, geo.G)
     padding = max(geo.pt, geo.pb, geo.pl, geo.pr)
-    return geo.KH == geo.KW == 3 and set(ones) == {1} and padding < 3
+    return geo.KH == geo.KW == 3 and all(k == 1 for k in ones) and padding < 3
 
 
 def large_image(pixels: int) -> Callable[..., bool]:
@@ -156,7 +156,7 @@ def large_image(pixels: int) -> Callable[..., bool]:
 
     def predicate(_x: Array, _w: Array, *rest: Any) -> bool:
         geo = rest[-1]
-        return geo.OH * geo.OW >= pixels and min(geo.C, geo.O) >= 16
+        return pixels <= geo.OH * geo.OW and min(geo.C, geo.O) >= 16
 
     predicate.__name__ = f"at least {pixels} pixels and 16 channels"
     return predicate

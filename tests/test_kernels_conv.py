@@ -71,8 +71,8 @@ DEPTHWISE = [
     (2, 70, 6, 9, 1, 5, 1, 9, 1),
 ]
 
-# (N, C, H, W, O, padding): 49 tiles of 4 and of 2, with so many weights that threads share them; one
-# row more of each; a row of tiles; several panels and a rest; more channels than one block of a sum
+# (N, C, H, W, O, padding): 49 tiles of 4 and of 2, with so many weights that threads share them;
+# one row more; a row of tiles; several panels and a rest; more channels than one block of K
 TILES = [
     (1, 75, 28, 28, 90, 1),
     (2, 110, 14, 14, 130, 1),

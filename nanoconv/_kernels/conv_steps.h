@@ -50,6 +50,8 @@ static void conv_block(const step *s, const conv_rows *at, ptrdiff_t g, ptrdiff_
         .gather = s->gather ? s->gather + g * K : NULL,
         .segments = segments, .K = K,
         .activation = s->activation, .low = s->low, .high = s->high,
+        .has_low = s->activation == CLAMP && s->low > -INFINITY,
+        .has_high = s->activation == CLAMP && s->high < INFINITY,
     };
     const float *x = at->x + (s->gather ? 0 : g * K);
     for (ptrdiff_t p = 0; p < panel_count(N); p++) {

@@ -31,11 +31,12 @@ typedef struct {
     const float *w, *b; /* of the tile's first vector */
     ptrdiff_t w_step;   /* floats from k to k: the width of the panel */
     ptrdiff_t segments, K;
-    const float *ahead;    /* what will be read next: a line of it for each k, or the same again */
+    const float *ahead;    /* what is read next: a line of it for each two k, or always one line */
     ptrdiff_t ahead_step;
     int resume, unfinished; /* sums begin with what is in y; they are left there as they are */
     int32_t activation;
     float low, high;
+    int has_low, has_high; /* of a clamp: each bound that is one costs an instruction */
 } conv_part;
 
 /* The activations that are seldom, one register after the other, outside of the tiles. */
@@ -48,16 +49,30 @@ static NOINLINE void activate_pixels(float *y, const conv_part *of, ptrdiff_t pi
         }
 }
 
-/* Two k at a time: what counts k takes slots that multiply-adds could have. */
-#define TWICE _Pragma("GCC unroll 2")
+/* One k: V vectors of weights, and of each pixel one number for all lanes. */
+static ALWAYS_INLINE void add_products(const int R, const int V, vec sum[MOST_ROWS][PANEL],
+                                       const float *const *x4, ptrdiff_t x_step, ptrdiff_t place,
+                                       const float *w) {
+    vec row[PANEL];
+    UNROLL for (int v = 0; v < V; v++) row[v] = load(w + v * LANES);
+    UNROLL for (int m = 0; m < R; m++) {
+        vec factor = splat(x4[m / 4][m % 4 * x_step + place]);
+        UNROLL for (int v = 0; v < V; v++) sum[m][v] += factor * row[v];
+    }
+}
 
 static ALWAYS_INLINE void conv_tile(const int R, const int V, const int gathered,
                                     const conv_part *of, const float *x, float *y, const float *r) {
     vec sum[MOST_ROWS][PANEL];
-    const float *start = of->resume ? y : of->b;
-    ptrdiff_t start_step = of->resume ? of->y_step : 0;
-    UNROLL for (int m = 0; m < R; m++)
-        UNROLL for (int v = 0; v < V; v++) sum[m][v] = load(start + m * start_step + v * LANES);
+    ptrdiff_t y_step = of->y_step;
+    if (of->resume)
+        UNROLL for (int m = 0; m < R; m++)
+            UNROLL for (int v = 0; v < V; v++) sum[m][v] = load(y + m * y_step + v * LANES);
+    else
+        UNROLL for (int v = 0; v < V; v++) {
+            vec bias = load(of->b + v * LANES);
+            UNROLL for (int m = 0; m < R; m++) sum[m][v] = bias;
+        }
 
     const float *w = of->w;
     const int32_t *gather = of->gather;
@@ -70,31 +85,45 @@ static ALWAYS_INLINE void conv_tile(const int R, const int V, const int gathered
             x4[p] = x + 4 * p * x_step;
             OPAQUE(x4[p]);
         }
-        TWICE for (ptrdiff_t k = 0; k < K; k++) {
-            ptrdiff_t place = gathered ? gather[k] : 0;
-            vec row[PANEL];
-            UNROLL for (int v = 0; v < V; v++) row[v] = load(w + v * LANES);
-            UNROLL for (int m = 0; m < R; m++) {
-                vec factor = splat(x4[m / 4][m % 4 * x_step + place]);
-                UNROLL for (int v = 0; v < V; v++) sum[m][v] += factor * row[v];
-            }
-            if (!gathered) UNROLL for (int p = 0; 4 * p < R; p++) x4[p]++;
-            w += w_step;
+        /* Two k at a time: counting and fetching take slots that multiply-adds could have. */
+        ptrdiff_t k = 0;
+        for (; k + 2 <= K; k += 2, w += 2 * w_step) {
             PREFETCH(ahead);
             ahead += ahead_step;
+            add_products(R, V, sum, x4, x_step, gathered ? gather[k] : 0, w);
+            add_products(R, V, sum, x4, x_step, gathered ? gather[k + 1] : 1, w + w_step);
+            if (!gathered) UNROLL for (int p = 0; 4 * p < R; p++) x4[p] += 2;
+        }
+        if (k < K) {
+            add_products(R, V, sum, x4, x_step, gathered ? gather[k] : 0, w);
+            w += w_step;
         }
     }
 
-    if (r && !of->unfinished)
-        UNROLL for (int m = 0; m < R; m++)
-            UNROLL for (int v = 0; v < V; v++) sum[m][v] += load(r + m * of->r_step + v * LANES);
-    attributes bounds = {of->low, of->high};
-    if (of->activation == CLAMP && !of->unfinished)
-        UNROLL for (int m = 0; m < R; m++)
-            UNROLL for (int v = 0; v < V; v++) sum[m][v] = clamp_vec(sum[m][v], bounds);
-    UNROLL for (int m = 0; m < R; m++)
-        UNROLL for (int v = 0; v < V; v++) store(y + m * of->y_step + v * LANES, sum[m][v]);
-    if (of->activation != CLAMP && !of->unfinished) activate_pixels(y, of, R, V * LANES);
+    const int32_t activation = of->activation;
+    if (!of->unfinished) {
+        ptrdiff_t r_step = of->r_step;
+        if (r)
+            UNROLL for (int m = 0; m < R; m++) {
+                UNROLL for (int v = 0; v < V; v++) sum[m][v] += load(r + v * LANES);
+                r += r_step;
+                OPAQUE(r);
+            }
+        vec low = splat(of->low), high = splat(of->high);
+        if (of->has_low)
+            UNROLL for (int m = 0; m < R; m++)
+                UNROLL for (int v = 0; v < V; v++) sum[m][v] = more(low, sum[m][v]);
+        if (of->has_high)
+            UNROLL for (int m = 0; m < R; m++)
+                UNROLL for (int v = 0; v < V; v++) sum[m][v] = less(high, sum[m][v]);
+    }
+    float *to = y;
+    UNROLL for (int m = 0; m < R; m++) {
+        UNROLL for (int v = 0; v < V; v++) store(to + v * LANES, sum[m][v]);
+        to += y_step;
+        OPAQUE(to); /* else every address is computed beforehand, and there are too few registers */
+    }
+    if (activation != CLAMP && !of->unfinished) activate_pixels(y, of, R, V * LANES);
 }
 
 typedef void conv_tile_function(const conv_part *of, const float *x, float *y, const float *r);
@@ -117,21 +146,22 @@ static conv_tile_function *const CONV_TILES[PANEL + 1][MOST_ROWS + 1][2] = {ALL_
    `columns` floats belong to y: what is behind them may be somebody else's. */
 static void conv_run(conv_part *of, const float *x, float *y, const float *r,
                      ptrdiff_t pixels, ptrdiff_t V, ptrdiff_t columns) {
-    ptrdiff_t tiles = ceil_div(pixels, TILE_ROWS[V]);
+    ptrdiff_t tiles = ceil_div(pixels, TILE_ROWS[V]), least = pixels / tiles;
+    ptrdiff_t larger_ones = pixels - tiles * least, R;
     if (columns == V * LANES) {
-        for (ptrdiff_t i = 0; i < tiles; i++) {
-            ptrdiff_t m = share(pixels, i, tiles), R = share(pixels, i + 1, tiles) - m;
+        for (ptrdiff_t i = 0, m = 0; i < tiles; i++, m += R) {
+            R = least + (i < larger_ones);
             CONV_TILES[V][R][of->gather != NULL](of, x + m * of->x_step, y + m * of->y_step,
                                                  r ? r + m * of->r_step : NULL);
-            of->ahead += of->K * of->segments * of->ahead_step;
+            of->ahead += of->K / 2 * of->segments * of->ahead_step;
         }
         return;
     }
     float edge[MOST_FLOATS];
     conv_part part = *of;
     part.y_step = V * LANES;
-    for (ptrdiff_t i = 0; i < tiles; i++) {
-        ptrdiff_t m = share(pixels, i, tiles), R = share(pixels, i + 1, tiles) - m;
+    for (ptrdiff_t i = 0, m = 0; i < tiles; i++, m += R) {
+        R = least + (i < larger_ones);
         for (ptrdiff_t j = 0; j < R && of->resume; j++)
             copy_floats(edge + j * V * LANES, y + (m + j) * of->y_step, columns);
         CONV_TILES[V][R][of->gather != NULL](&part, x + m * of->x_step, edge,

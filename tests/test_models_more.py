@@ -166,19 +166,23 @@ def without_dropout(*both):
 def test_gradients_of_the_compiled_kernels(net):
     ours, theirs = without_corners(*ours_and_theirs(net))
     x = images(net.backward, net.backward)
-    assert_equal_gradients(ours, theirs.train(), dict(theirs.named_parameters()), x, 1e-2)
+    assert_equal_gradients(ours, theirs.train(), dict(theirs.named_parameters()), x, 1e-3)
 
 
 def without_corners(ours, theirs):
-    """Both with a smooth activation in place of each ReLU, and without dropout.
+    """Both with smooth activations in place of ReLU, means in place of maxima, and no dropout.
 
-    In float32 a number at the corner of a ReLU may fall to either side, and takes a gradient along.
+    In float32 a number at the corner of a ReLU, or one of two that are nearly the maximum, may fall
+    to either side, and takes a gradient along.
     """
     for model, lib in ((ours, nn), (theirs, torch.nn)):
         for module in list(model.modules()):
             for name, child in module._modules.items():
                 if isinstance(child, lib.ReLU):
                     setattr(module, name, lib.SiLU())
+                elif isinstance(child, lib.MaxPool2d):
+                    window = child.kernel_size, child.stride, child.padding, child.ceil_mode
+                    setattr(module, name, lib.AvgPool2d(*window))
     return without_dropout(ours, theirs)
 
 
@@ -201,7 +205,7 @@ def test_a_whole_vgg():
     x = images(33, 33)
     assert_equal_logits(ours, theirs, x)
     without_corners(ours, theirs.train())
-    assert_equal_gradients(ours, theirs, dict(theirs.named_parameters()), x, 1e-2)
+    assert_equal_gradients(ours, theirs, dict(theirs.named_parameters()), x, 1e-3)
 
 
 def test_vgg_is_initialised_unless_told_not_to(monkeypatch):

@@ -31,8 +31,8 @@ typedef struct {
     const float *w, *b; /* of the tile's first vector */
     ptrdiff_t w_step;   /* floats from k to k: the width of the panel */
     ptrdiff_t segments, K;
-    const float *ahead;    /* what is read next: a line of it for each two k, or always one line */
-    ptrdiff_t ahead_step;
+    const float *ahead;    /* what is read next, */
+    int fetch;             /* if it is to be fetched: a line of it for each two k */
     int resume, unfinished; /* sums begin with what is in y; they are left there as they are */
     int32_t activation;
     float low, high;
@@ -49,17 +49,9 @@ static NOINLINE void activate_pixels(float *y, const conv_part *of, ptrdiff_t pi
         }
 }
 
-/* One k: V vectors of weights, and of each pixel one number for all lanes. */
-static ALWAYS_INLINE void add_products(const int R, const int V, vec sum[MOST_ROWS][PANEL],
-                                       const float *const *x4, ptrdiff_t x_step, ptrdiff_t place,
-                                       const float *w) {
-    vec row[PANEL];
-    UNROLL for (int v = 0; v < V; v++) row[v] = load(w + v * LANES);
-    UNROLL for (int m = 0; m < R; m++) {
-        vec factor = splat(x4[m / 4][m % 4 * x_step + place]);
-        UNROLL for (int v = 0; v < V; v++) sum[m][v] += factor * row[v];
-    }
-}
+/* Two k at a time: what counts k takes slots that multiply-adds could have. */
+#define TWICE _Pragma("GCC unroll 2")
+#define STRETCH 16
 
 static ALWAYS_INLINE void conv_tile(const int R, const int V, const int gathered,
                                     const conv_part *of, const float *x, float *y, const float *r) {
@@ -77,7 +69,8 @@ static ALWAYS_INLINE void conv_tile(const int R, const int V, const int gathered
     const float *w = of->w;
     const int32_t *gather = of->gather;
     const float *ahead = of->ahead;
-    ptrdiff_t K = of->K, x_step = of->x_step, w_step = of->w_step, ahead_step = of->ahead_step;
+    ptrdiff_t K = of->K, x_step = of->x_step, w_step = of->w_step;
+    const int fetch = of->fetch;
     for (ptrdiff_t q = of->segments; q; q--, x += of->x_row) {
         /* One pointer for 4 pixels, as in gemm.h. */
         const float *x4[MOST_ROWS / 4];
@@ -85,18 +78,23 @@ static ALWAYS_INLINE void conv_tile(const int R, const int V, const int gathered
             x4[p] = x + 4 * p * x_step;
             OPAQUE(x4[p]);
         }
-        /* Two k at a time: counting and fetching take slots that multiply-adds could have. */
-        ptrdiff_t k = 0;
-        for (; k + 2 <= K; k += 2, w += 2 * w_step) {
-            PREFETCH(ahead);
-            ahead += ahead_step;
-            add_products(R, V, sum, x4, x_step, gathered ? gather[k] : 0, w);
-            add_products(R, V, sum, x4, x_step, gathered ? gather[k + 1] : 1, w + w_step);
-            if (!gathered) UNROLL for (int p = 0; 4 * p < R; p++) x4[p] += 2;
-        }
-        if (k < K) {
-            add_products(R, V, sum, x4, x_step, gathered ? gather[k] : 0, w);
-            w += w_step;
+        for (ptrdiff_t k = 0, end; k < K;) {
+            end = K;
+            if (fetch) { /* what is read next: a few lines every STRETCH of k */
+                UNROLL for (int i = 0; i < STRETCH / 2; i++) PREFETCH(ahead + i * LINE_FLOATS);
+                ahead += STRETCH / 2 * LINE_FLOATS;
+                end = smaller(K, k + STRETCH);
+            }
+            TWICE for (; k < end; k++) {
+                vec row[PANEL];
+                UNROLL for (int v = 0; v < V; v++) row[v] = load(w + v * LANES);
+                w += w_step;
+                ptrdiff_t place = gathered ? gather[k] : k;
+                UNROLL for (int m = 0; m < R; m++) {
+                    vec factor = splat(x4[m / 4][m % 4 * x_step + place]);
+                    UNROLL for (int v = 0; v < V; v++) sum[m][v] += factor * row[v];
+                }
+            }
         }
     }
 
@@ -153,7 +151,7 @@ static void conv_run(conv_part *of, const float *x, float *y, const float *r,
             R = least + (i < larger_ones);
             CONV_TILES[V][R][of->gather != NULL](of, x + m * of->x_step, y + m * of->y_step,
                                                  r ? r + m * of->r_step : NULL);
-            of->ahead += of->K / 2 * of->segments * of->ahead_step;
+            if (of->fetch) of->ahead += ceil_div(of->K, STRETCH) * STRETCH / 2 * LINE_FLOATS * of->segments;
         }
         return;
     }

@@ -16,7 +16,7 @@
 #include "conv_tiles.h"
 
 enum {
-    FEW_PIXELS = 64,      /* up to 8×8, threads share out channels */
+    FEW_PIXELS = 16,      /* up to 4×4, threads share out channels */
     BLOCK = 128,          /* pixels */
     LARGE_PANEL = 100000, /* floats: a panel of a large window takes its segments one by one */
 };

@@ -48,6 +48,13 @@ cdef extern from "steps.h" nogil:
     ctypedef struct Band "band":
         pass
     Py_ssize_t band_memory(const Step *s, float *scratch, Band *b)
+    void winograd2_weights(
+        float *packed, const float *w, Py_ssize_t O, Py_ssize_t C,
+        Py_ssize_t first, Py_ssize_t last)
+    void winograd4_weights(
+        float *packed, const float *w, Py_ssize_t O, Py_ssize_t C,
+        Py_ssize_t first, Py_ssize_t last)
+    Py_ssize_t panel_count(Py_ssize_t N)
     void run_steps(const Step *steps, Py_ssize_t n, Barrier *b, Py_ssize_t t, Py_ssize_t T)
     void run_team(const Step *steps, Py_ssize_t n, Barrier *b, Py_ssize_t T)
     void time_team(const Step *steps, Py_ssize_t n, Barrier *b, Py_ssize_t T, double *seconds)
@@ -92,6 +99,16 @@ def registers():
 def winograd_scratch(m, C, O, H, W, T):
     """Floats that each of T threads needs for F(m x m, 3 x 3) of an output of H x W pixels."""
     return scratch_of_winograd(m, C, O, H, W, T)
+
+
+def winograd_weights(float[::1] packed, const float[:, :, :, ::1] w, int m):
+    """U of the weights w (O, C, 3, 3) for F(m x m, 3 x 3), transformed and packed."""
+    cdef Py_ssize_t O = w.shape[0], C = w.shape[1], p
+    for p in prange(panel_count(O), nogil=True):
+        if m == 2:
+            winograd2_weights(&packed[0], &w[0, 0, 0, 0], O, C, p, p + 1)
+        else:
+            winograd4_weights(&packed[0], &w[0, 0, 0, 0], O, C, p, p + 1)
 
 
 def bandwidth(int threads):

@@ -78,6 +78,9 @@ def conv2d(low: Lowering, node: Node) -> None:
     # Groups of a 1×1 convolution are runs, too, one behind the other.
     as_run = as_run or (one_run and geo.KW == 1)
     Cg, Og = geo.C // geo.G, geo.O // geo.G
+    # Short segments cost as much to begin as to sum: of few channels, all taps are one segment.
+    one_segment = geo.KH > 1 and geo.KW * Cg < 16
+    as_run = as_run and not one_segment
 
     def pitch() -> int | None:
         return x.buffer.shape.pitch if as_run and geo.KW > 1 else None
@@ -90,11 +93,16 @@ def conv2d(low: Lowering, node: Node) -> None:
     def table() -> Array:
         channel = places(x) if len(x.runs) > 1 else np.arange(geo.C)
         taps = np.arange(geo.KW) * geo.dw * x.buffer.shape.pitch * x.sw
+        if one_segment:
+            rows = np.arange(geo.KH) * geo.dh * x.buffer.row * x.sh
+            taps = (rows[:, None] + taps).ravel()
         grouped = channel.reshape(geo.G, 1, Cg) + taps[:, None]
         return grouped.astype(np.int32)
 
     y = low.new(geo.O, geo.OH, geo.OW)
     draft = Draft("conv", x, y, r, window(geo), geo.KW * Cg, activation(node.attrs), weights)
+    if one_segment:
+        draft.window, draft.K = (1, *window(geo)[1:]), geo.KH * geo.KW * Cg
     draft.b = bias(low, b, geo.O, geo.G)
     if as_run:
         draft.extra["K"] = lambda: geo.KW * (pitch() or Cg)
@@ -125,7 +133,7 @@ def winograd_tile(low: Lowering, geo: Geometry) -> int:
         places = (m + 2) ** 2 if m > 1 else 9
         weights = places * geo.C * geo.O
         transforms = 12 * tiles * places * (geo.C + geo.O) if m > 1 else 0
-        streamed = 12 * weights if weights > 200_000 else 0
+        streamed = 9 * weights if weights > 500_000 else 0
         return tiles * places * geo.C * geo.O + transforms + streamed
 
     best = min((1, 2, 4), key=cost)
@@ -137,8 +145,6 @@ def winograd(
 ) -> None:
     from nanoconv._kernels import plan_cy
 
-    from ..ops.winograd import winograd_weights
-
     machine = low.machine
     x = low.image(node.inputs[0])
     if x.strided:
@@ -147,7 +153,9 @@ def winograd(
     floats = (m + 2) ** 2 * geo.C * machine.whole(geo.O)
 
     def make() -> Array:
-        return np.concatenate([packing.matrix(machine, u) for u in winograd_weights(w, m)])
+        packed = np.empty(floats, np.float32)
+        plan_cy.winograd_weights(packed, np.ascontiguousarray(w), m)
+        return packed
 
     draft = Draft(
         f"winograd{m}", x, low.new(geo.O, geo.OH, geo.OW), r, window(geo), geo.C,

@@ -17,7 +17,6 @@ import numpy as np
 
 from ..dispatch import Op
 from ..graph.ir import Graph, Node, mapped
-from ..io.files import replacing
 from ..io.safetensors_files import contents
 from ..ops.fused import Activation
 from ..ops.geometry import Geometry
@@ -156,6 +155,8 @@ def graph_of(found: dict[str, Any], constants: dict[int, Array]) -> Graph:
 def save(session: Session, path: str | Path) -> None:
     """Write a session, under a temporary name first."""
     from safetensors.numpy import save as as_bytes
+
+    from ..io.files import replacing
 
     if not session.alone:
         raise ValueError("save: a session whose images depend on each other cannot be written")

@@ -15,18 +15,17 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import config
-from ..graph.batch import same_but_for_batch
-from ..graph.capture import capture, check_evaluating
 from ..graph.ir import Graph, Node, mapped
-from ..graph.passes import PASSES, optimise
-from .explain import Explanation, explained
 from .plan import Plan, UnsupportedError, make_plan
 from .steps import machine
+
+if TYPE_CHECKING:  # what a session that was loaded does without is imported where it is needed
+    from .explain import Explanation
 
 Array = np.ndarray
 CHOICES = ("winograd", "bands")  # what a plan may go without, beside the passes
@@ -235,6 +234,8 @@ class Session:
 
         Prints as a table. It runs the session for about `seconds` to time it, on one image.
         """
+        from .explain import explained
+
         return explained(self, seconds)
 
     def save(self, path: str | Path) -> None:
@@ -293,6 +294,10 @@ def compile(
     >>> session(np.zeros((1, 3, 8, 8), np.float32)).shape
     (1, 8, 6, 6)
     """
+    from ..graph.batch import same_but_for_batch
+    from ..graph.capture import capture, check_evaluating
+    from ..graph.passes import PASSES, optimise
+
     threads = config.get_num_threads() if threads is None else checked_threads(threads)
     unknown = set(skip) - {*PASSES, *CHOICES}
     if unknown:
@@ -370,6 +375,9 @@ class AnyBatch(Session):
         super().__init__(first.graph, None, threads, without, alone=False)
 
     def of_batch(self, N: int, threads: int, without: frozenset[str]) -> Session:
+        from ..graph.capture import capture
+        from ..graph.passes import optimise
+
         if N not in self.by_batch:
             graph = optimise(capture(self.model, *examples(self.shapes, N)), self.passes)
             self.by_batch[N] = Session(graph, N, threads, without, alone=False)

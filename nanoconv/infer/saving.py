@@ -208,6 +208,7 @@ def session_of(about: dict[str, Any], tensors: dict[str, Array], threads: int) -
         raise ValueError("is damaged: tensors are missing, or were added")
     vectors = machine()
     fits = (about["lanes"], about["registers"]) == (vectors.lanes, vectors.registers)
+    fits = fits and vectors.lanes > 0  # written, or read, where there are no kernels
     wanted = [name for name in tensors if name.startswith("packed.") == fits]
     constants = {int(k[9:]): array for k, array in tensors.items() if k.startswith("constant.")}
     eager = {f"constant.{k}" for k in constants} if not fits else set()

@@ -22,7 +22,7 @@ import numpy as np
 from .. import config
 from ..graph.ir import Graph, Node, mapped
 from .plan import Plan, UnsupportedError, make_plan
-from .steps import machine
+from .steps import kernels_missing, machine
 
 if TYPE_CHECKING:  # what a session that was loaded does without is imported where it is needed
     from .explain import Explanation
@@ -149,7 +149,9 @@ class Session:
         """
         self.graph, self.batch, self.threads, self.without = graph, batch, threads, without
         self.alone = alone
-        if alone:
+        if missing := kernels_missing():
+            self.segments = eager_segments(graph, missing)
+        elif alone:
             self.segments = segments(graph, threads, without, packed)
         else:
             self.segments = eager_segments(graph, "the images of a batch are not independent")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import config
+from ..tensor import wrap
 from .hints import hint
 from .layout import View
 from .steps import Draft, Step, kernels_missing, machine
@@ -193,7 +194,8 @@ def eager_line(
     arrays = [None if k is None else values[k] for k in node.inputs]
     took = 1e6 * least(lambda: node.forward(*arrays))
     y = values[segment.outputs[0]] = node.forward(*arrays)
-    flops = 2 * int(node.op.macs(y, *arrays, **node.attrs))
+    tensors = [None if array is None else wrap(array) for array in (y, *arrays)]
+    flops = 2 * int(node.op.macs(*tensors, **node.attrs))
     moved = y.nbytes + sum(array.nbytes for array in arrays if array is not None)
     compute, memory = flops / limits.peak / 1e3, moved / limits.memory / 1e3
     bound = "compute" if compute >= memory else "memory"

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .. import config
+from ..classify import usual_weights
 from ..infer.explain import NUMBERS, Explanation
 from ..infer.session import Session, compile
 from ..models import builder
@@ -33,7 +34,13 @@ def run_bench(
         typer.Argument(metavar="MODEL", help=f"mobilenet_v2 …, or a saved session, *{SESSION}."),
     ],
     size: Annotated[
-        int | None, typer.Option(min=1, max=LARGEST, help="Height and width of the image.")
+        int | None,
+        typer.Option(
+            min=1,
+            max=LARGEST,
+            help="Height and width of the image: those its weights are for, unless said here.",
+            show_default=False,
+        ),
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images in a call.")] = 1,
     weights: Annotated[
@@ -68,7 +75,7 @@ def run_bench(
         made = f"loaded in {1e3 * (time.perf_counter() - begin):.0f} ms"
     else:
         net = network(model, weights, settings or [])
-        side = getattr(net, "image_size", 224) if size is None else size
+        side = usual_weights(model).preprocessing.crop if size is None else size
         shape = (batch, image_channels(net), side, side)
         begin = time.perf_counter()
         session = compile(net, shape, dynamic_batch=batch > 1, skip=tuple(skip or ()))

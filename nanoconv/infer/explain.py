@@ -118,7 +118,8 @@ class Explanation:
             *(f"{line.name} ({line.kernel}): {line.hint}" for line in self.slowest()),
         ]
 
-    def __str__(self) -> str:
+    def table(self) -> str:
+        """The rows as text."""
         rows = self.rows()
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = (
@@ -128,7 +129,10 @@ class Explanation:
             ).rstrip()
             for row in rows
         )
-        return "\n".join([*lines, *self.words()])
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return "\n".join([self.table(), *self.words()])
 
 
 def size(count: int) -> str:

@@ -97,8 +97,8 @@ def winograd_scratch(m, C, O, H, W, T):
 cdef void read_block(
     const float *block, Py_ssize_t floats, Py_ssize_t times
 ) noexcept nogil:
-    cdef Py_ssize_t k
-    for k in range(times):
+    cdef Py_ssize_t _k
+    for _k in range(times):
         sum_of(block, floats)
 
 

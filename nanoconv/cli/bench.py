@@ -107,10 +107,11 @@ def call_times(session: Session, batch: int, seconds: float) -> list[float]:
     """Of calls, one after the other, for so long; three at least."""
     rng = np.random.default_rng(0)
     inputs = []
-    for (N, *sizes), k in zip(session.input_shapes, session.graph.inputs, strict=True):
-        if N is not None and N != batch:
-            raise ValueError(f"--batch {batch}: the session takes batches of {N}")
-        inputs.append(rng.random((batch, *sizes)).astype(session.graph.dtypes[k]))
+    graph = session.graph
+    if session.batch not in (None, batch):
+        raise ValueError(f"--batch {batch}: the session takes batches of {session.batch}")
+    for k in graph.inputs:
+        inputs.append(rng.random((batch, *graph.shapes[k][1:])).astype(graph.dtypes[k]))
     return timed(lambda: session(*inputs), seconds)
 
 
@@ -127,9 +128,7 @@ def timed(call: Callable[[], Any], seconds: float) -> list[float]:
     return found
 
 
-def calls_in_words(
-    model: str, session: Session, batch: int, times: list[float], made: str
-) -> str:
+def calls_in_words(model: str, session: Session, batch: int, times: list[float], made: str) -> str:
     images = "an image" if batch == 1 else f"{batch} images"
     shapes = " and ".join("×".join(map(str, sizes)) for _, *sizes in session.input_shapes)
     text = f"{model}, {shapes}, {made}. A call with {images}: {1e3 * median(times):.3f} ms median, "

@@ -96,7 +96,8 @@ class Explanation:
     def rows(self) -> list[tuple[str, ...]]:
         """The table, with its heading."""
         total = sum(line.microseconds for line in self.lines)
-        return [HEADING] + [
+        rows: list[tuple[str, ...]] = [HEADING]
+        rows += [
             (
                 line.name, line.op, line.kernel, line.shape, f"{line.microseconds:.1f}",
                 f"{line.microseconds / total:.0%}",
@@ -106,6 +107,7 @@ class Explanation:
             )
             for line in self.lines
         ]  # fmt: skip
+        return rows
 
     def words(self) -> list[str]:
         """The limits, and what keeps the slowest steps from theirs."""

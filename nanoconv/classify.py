@@ -4,8 +4,8 @@ A `Classifier` is a network with all that its weights need: how photographs are 
 its outputs are called. Reading a photograph (decode, resize, crop) costs about as much as a small
 network takes for it, so the next photographs are read by a thread while these are computed.
 
-The network is compiled (`infer/session.py`), unless asked otherwise; it runs eagerly where there are
-no compiled kernels, or `nc.use` does not allow them.
+The network is compiled (`infer/session.py`), unless asked otherwise; it runs eagerly where there
+are no compiled kernels, or `nc.use` does not allow them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from .data.labels import Labels
 from .data.photographs import read_photograph
 from .data.preprocessing import HALF, IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from .functional import softmax
-from .infer.session import Session, compile
+from .infer.session import Session
+from .infer.session import compile as compile_model
 from .infer.steps import kernels_missing
 from .models.weights import SUFFIXES, WEIGHTS, Weights, weights_of_file
 from .nn import Module, Softmax
@@ -122,7 +123,7 @@ def load_classifier(
     crop = preprocessing.crop
     shape = (1, 3, crop, crop)
     compiled = not (eager or kernels_missing()) and config.get_backend() in ("auto", "simd")
-    session = compile(network, shape, dynamic_batch=True) if compiled else None
+    session = compile_model(network, shape, dynamic_batch=True) if compiled else None
     classes = answers(network, np.zeros(shape, np.float32), session).shape[1]
     names = labels.load(pretrained.labels) if pretrained.labels else None
     if names and len(names) != classes:

@@ -19,7 +19,8 @@ from rich.text import Text
 from .. import config
 from ..classify import usual_weights
 from ..infer.explain import NUMBERS, Explanation
-from ..infer.session import Session, compile
+from ..infer.session import Session
+from ..infer.session import compile as compile_model
 from ..models import builder
 from .console import AsJson, Interrupt, Threads
 from .summary import LARGEST, image_channels, setting
@@ -78,7 +79,7 @@ def run_bench(
         side = usual_weights(model).preprocessing.crop if size is None else size
         shape = (batch, image_channels(net), side, side)
         begin = time.perf_counter()
-        session = compile(net, shape, dynamic_batch=batch > 1, skip=tuple(skip or ()))
+        session = compile_model(net, shape, dynamic_batch=batch > 1, skip=tuple(skip or ()))
         made = f"compiled in {1e3 * (time.perf_counter() - begin):.0f} ms"
     if save is not None:
         session.save(save)

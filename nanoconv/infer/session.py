@@ -125,7 +125,7 @@ def segments(
 
 
 def compiled(graph: Graph, threads: int, without: frozenset[str], weights: Array | None) -> Segment:
-    """The program of a graph that has kernels for all of its nodes; UnsupportedError if it has not."""
+    """The program of a graph whose nodes all have kernels; UnsupportedError if one has none."""
     from nanoconv._kernels import plan_cy
 
     plan = make_plan(graph, machine(), threads, without, weights)

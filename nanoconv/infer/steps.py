@@ -100,10 +100,10 @@ def kernels_missing() -> str:
     """Why this installation cannot run plans; "" if it can."""
     try:
         from nanoconv._kernels import plan_cy  # noqa: F401
-    except ImportError as error:
+    except ImportError:
         from nanoconv import _kernels
 
-        return f"no compiled kernels: {_kernels.missing().get('extensions', error)}"
+        return f"no compiled kernels: {_kernels.missing().get('extensions', 'plan_cy is missing')}"
     return ""
 
 

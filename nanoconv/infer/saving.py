@@ -17,7 +17,6 @@ import numpy as np
 
 from ..dispatch import Op
 from ..graph.ir import Graph, Node, mapped
-from ..io.files import replacing
 from ..io.safetensors_files import contents
 from ..ops.fused import Activation
 from ..ops.geometry import Geometry
@@ -157,6 +156,8 @@ def save(session: Session, path: str | Path) -> None:
     """Write a session, under a temporary name first."""
     from safetensors.numpy import save as as_bytes
 
+    from ..io.files import replacing
+
     if not session.alone:
         raise ValueError("save: a session whose images depend on each other cannot be written")
     vectors = machine()
@@ -207,6 +208,7 @@ def session_of(about: dict[str, Any], tensors: dict[str, Array], threads: int) -
         raise ValueError("is damaged: tensors are missing, or were added")
     vectors = machine()
     fits = (about["lanes"], about["registers"]) == (vectors.lanes, vectors.registers)
+    fits = fits and vectors.lanes > 0  # written, or read, where there are no kernels
     wanted = [name for name in tensors if name.startswith("packed.") == fits]
     constants = {int(k[9:]): array for k, array in tensors.items() if k.startswith("constant.")}
     eager = {f"constant.{k}" for k in constants} if not fits else set()

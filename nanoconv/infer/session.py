@@ -7,7 +7,8 @@
 
 A plan computes one image; a batch is many runs of it (plan_cy.pyx says how threads share them).
 Nodes that no kernel computes are run as eager does, between two programs: such a session is right,
-but not as fast, and `explain()` says which nodes these are.
+but not as fast, and `explain()` says which nodes these are. Where no compiled kernels are
+installed, all are.
 """
 
 from __future__ import annotations
@@ -15,18 +16,17 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import config
-from ..graph.batch import same_but_for_batch
-from ..graph.capture import capture, check_evaluating
 from ..graph.ir import Graph, Node, mapped
-from ..graph.passes import PASSES, optimise
-from .explain import Explanation, explained
 from .plan import Plan, UnsupportedError, make_plan
-from .steps import machine
+from .steps import kernels_missing, machine
+
+if TYPE_CHECKING:  # what a session that was loaded does without is imported where it is needed
+    from .explain import Explanation
 
 Array = np.ndarray
 CHOICES = ("winograd", "bands")  # what a plan may go without, beside the passes
@@ -44,6 +44,7 @@ class Segment:
     plan: Plan | None = None
     program: Any = None
     why: str = ""  # of a single node: that no kernel computes it
+    alone: bool = True  # the graph is that of one image of a batch
 
     @property
     def node(self) -> Node:
@@ -52,11 +53,25 @@ class Segment:
     def run(self, values: dict[int, Array], N: int, threads: int) -> None:
         """Compute the outputs of a batch of N from the inputs, all in `values`."""
         if self.plan is None:
-            arrays = [None if k is None else values[k] for k in self.node.inputs]
-            values[self.outputs[0]] = self.node.forward(*arrays)
+            values[self.outputs[0]] = self.eager(values, N)
             return
         x, y = self.buffers(values, N)
         self.program.run(x, y, N, threads)
+
+    def eager(self, values: dict[int, Array], N: int) -> Array:
+        """The node's output, image by image: its attributes have the size of the batch."""
+        node, constants = self.node, self.graph.constants
+
+        def of(images: slice) -> Array:
+            arrays = (
+                None if k is None else values[k] if k in constants else values[k][images]
+                for k in node.inputs
+            )  # fmt: skip
+            return node.forward(*arrays)
+
+        if not self.alone or N == 1:
+            return of(slice(None))
+        return np.concatenate([of(slice(n, n + 1)) for n in range(N)])
 
     def buffers(self, values: dict[int, Array], N: int) -> tuple[list[Array], list[Array]]:
         """The inputs as flat arrays, and new ones for the outputs."""
@@ -110,7 +125,7 @@ def segments(
 
 
 def compiled(graph: Graph, threads: int, without: frozenset[str], weights: Array | None) -> Segment:
-    """The program of a graph that has kernels for all of its nodes; UnsupportedError if it has not."""
+    """The program of a graph whose nodes all have kernels; UnsupportedError if one has none."""
     from nanoconv._kernels import plan_cy
 
     plan = make_plan(graph, machine(), threads, without, weights)
@@ -119,10 +134,10 @@ def compiled(graph: Graph, threads: int, without: frozenset[str], weights: Array
     return Segment(graph.inputs, graph.output_ids(), graph, plan, program)
 
 
-def eager_segments(graph: Graph, why: str) -> list[Segment]:
+def eager_segments(graph: Graph, why: str, alone: bool) -> list[Segment]:
     """Every node as eager runs it."""
     parts = [part_of(graph, [node]) for node in graph.nodes]
-    return [Segment(part.inputs, part.output_ids(), part, why=why) for part in parts]
+    return [Segment(part.inputs, part.output_ids(), part, why=why, alone=alone) for part in parts]
 
 
 # --------------------------------------------------------------------------- the session
@@ -150,10 +165,14 @@ class Session:
         """
         self.graph, self.batch, self.threads, self.without = graph, batch, threads, without
         self.alone = alone
-        if alone:
+        if missing := kernels_missing():
+            self.segments = eager_segments(graph, missing, alone)
+        elif alone:
             self.segments = segments(graph, threads, without, packed)
         else:
-            self.segments = eager_segments(graph, "the images of a batch are not independent")
+            self.segments = eager_segments(
+                graph, "the images of a batch are not independent", alone
+            )
 
     @property
     def input_shapes(self) -> list[tuple[int | None, ...]]:
@@ -235,6 +254,8 @@ class Session:
 
         Prints as a table. It runs the session for about `seconds` to time it, on one image.
         """
+        from .explain import explained
+
         return explained(self, seconds)
 
     def save(self, path: str | Path) -> None:
@@ -293,6 +314,10 @@ def compile(
     >>> session(np.zeros((1, 3, 8, 8), np.float32)).shape
     (1, 8, 6, 6)
     """
+    from ..graph.batch import same_but_for_batch
+    from ..graph.capture import capture, check_evaluating
+    from ..graph.passes import PASSES, optimise
+
     threads = config.get_num_threads() if threads is None else checked_threads(threads)
     unknown = set(skip) - {*PASSES, *CHOICES}
     if unknown:
@@ -370,6 +395,9 @@ class AnyBatch(Session):
         super().__init__(first.graph, None, threads, without, alone=False)
 
     def of_batch(self, N: int, threads: int, without: frozenset[str]) -> Session:
+        from ..graph.capture import capture
+        from ..graph.passes import optimise
+
         if N not in self.by_batch:
             graph = optimise(capture(self.model, *examples(self.shapes, N)), self.passes)
             self.by_batch[N] = Session(graph, N, threads, without, alone=False)

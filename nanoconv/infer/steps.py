@@ -96,8 +96,21 @@ class Draft:
         return own + [view for part in self.parts for view in part.views()]
 
 
+def kernels_missing() -> str:
+    """Why this installation cannot run plans; "" if it can."""
+    try:
+        from nanoconv._kernels import plan_cy  # noqa: F401
+    except ImportError:
+        from nanoconv import _kernels
+
+        return f"no compiled kernels: {_kernels.missing().get('extensions', 'plan_cy is missing')}"
+    return ""
+
+
 def machine() -> Machine:
-    """The vectors of the compiled kernels."""
+    """The vectors of the compiled kernels; none, if there are no kernels."""
+    if kernels_missing():
+        return Machine(0, 0)
     from nanoconv._kernels import plan_cy
 
     return Machine(plan_cy.lanes(), plan_cy.registers())

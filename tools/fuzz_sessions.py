@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path += [str(ROOT), str(ROOT / "tests")]  # behind an installed nanoconv
 
 from rounding import assert_near, looseness  # noqa: E402 (the tests are no package)
 from sessions import check, check_batch, eager_to_fuse, flat, truth_of  # noqa: E402

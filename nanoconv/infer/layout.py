@@ -77,9 +77,9 @@ class Buffer:
             b.became = a
 
     def place_in(self, parent: Buffer, channel: int) -> None:
-        halo = self.shape.halo
+        """Make this a slice; what has its shape, gets that of the parent."""
+        self.share_shape(parent)
         self.parent, self.channel = parent, channel
-        self.demand(halo)
 
     @property
     def row(self) -> int:

@@ -88,9 +88,8 @@ def conv2d(low: Lowering, node: Node) -> None:
         return Packed(floats, lambda: packing.dense(machine, w, geo.G, pitch()))
 
     def table() -> Array:
-        channel = places(x) if len(x.runs) > 1 else np.arange(geo.C)
         taps = np.arange(geo.KW) * geo.dw * x.buffer.shape.pitch * x.sw
-        grouped = channel.reshape(geo.G, 1, Cg) + taps[:, None]
+        grouped = places(x).reshape(geo.G, 1, Cg) + taps[:, None]
         return grouped.astype(np.int32)
 
     y = low.new(geo.O, geo.OH, geo.OW)

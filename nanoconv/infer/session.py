@@ -52,11 +52,20 @@ class Segment:
     def run(self, values: dict[int, Array], N: int, threads: int) -> None:
         """Compute the outputs of a batch of N from the inputs, all in `values`."""
         if self.plan is None:
-            arrays = [None if k is None else values[k] for k in self.node.inputs]
-            values[self.outputs[0]] = self.node.forward(*arrays)
+            images = [self.forward(values, n if N > 1 else None) for n in range(N)]
+            values[self.outputs[0]] = images[0] if N == 1 else np.concatenate(images)
             return
         x, y = self.buffers(values, N)
         self.program.run(x, y, N, threads)
+
+    def forward(self, values: dict[int, Array], n: int | None) -> Array:
+        """The node as eager runs it, on image n alone: its attributes are those of one image."""
+        arrays: list[Array | None] = []
+        for k in self.node.inputs:
+            array = None if k is None else values[k]
+            whole = array is None or n is None or k in self.graph.constants
+            arrays.append(array if whole else array[n : n + 1])  # type: ignore[index]
+        return self.node.forward(*arrays)
 
     def buffers(self, values: dict[int, Array], N: int) -> tuple[list[Array], list[Array]]:
         """The inputs as flat arrays, and new ones for the outputs."""
@@ -125,6 +134,15 @@ def eager_segments(graph: Graph, why: str) -> list[Segment]:
     return [Segment(part.inputs, part.output_ids(), part, why=why) for part in parts]
 
 
+def kernels_allowed() -> bool:
+    """The backend allows the best rungs, and they were built."""
+    try:
+        from nanoconv._kernels import plan_cy  # noqa: F401
+    except ImportError:
+        return False
+    return config.get_backend() in ("simd", "auto")
+
+
 # --------------------------------------------------------------------------- the session
 
 
@@ -150,10 +168,12 @@ class Session:
         """
         self.graph, self.batch, self.threads, self.without = graph, batch, threads, without
         self.alone = alone
-        if alone:
-            self.segments = segments(graph, threads, without, packed)
-        else:
+        if not alone:
             self.segments = eager_segments(graph, "the images of a batch are not independent")
+        elif not kernels_allowed():
+            self.segments = eager_segments(graph, "compiled kernels are not here, or not wanted")
+        else:
+            self.segments = segments(graph, threads, without, packed)
 
     @property
     def input_shapes(self) -> list[tuple[int | None, ...]]:
@@ -165,8 +185,9 @@ class Session:
         values, N = self.given(inputs)
         threads = min(self.threads, config.get_num_threads())
         for segment in self.segments:
-            segment.run(values, N, threads)
-        return mapped(self.graph.outputs, lambda k: values[k])
+            segment.run(values, N if self.alone else 1, threads)
+        given = {*self.graph.inputs, *self.graph.constants}  # not to be written through a result
+        return mapped(self.graph.outputs, lambda k: values[k].copy() if k in given else values[k])
 
     def given(self, inputs: Sequence[Any]) -> tuple[dict[int, Array], int]:
         """The inputs by their numbers in the graph, beside the constants; and how many images."""
@@ -283,7 +304,9 @@ def compile(
     threads         that a call may use; default `nc.get_num_threads()`
     skip            names of passes, and "winograd" or "bands", to go without
 
-    The weights are those of now: what changes in the model later does not reach the session.
+    The weights are those of now: what changes in the model later does not reach the session. With
+    a backend below "simd", or without compiled kernels, the session runs its graph as eager does;
+    without passes, too, it has the bits of eager.
     Raises CaptureError (a RuntimeError) that names the line if what the model does depends on the
     values of its input, ValueError for arguments that do not fit.
 

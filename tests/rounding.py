@@ -99,7 +99,9 @@ def step(node: Node, inputs: list[Rounded | None], tiles: Collection[int]) -> Ro
             ))  # fmt: skip
 
         return Rounded(*map(placed, ("value", "R", "size", "error")))
-    slope = SLOPES[name]  # of the numbers that are beside x, as bounds of a clamp, none has an error
+    slope = SLOPES[
+        name
+    ]  # of the numbers that are beside x, as bounds of a clamp, none has an error
     value = node.forward(*(None if i is None else i.value for i in inputs))
     return finished(value, slope * x.error + 8 * EPS * (np.abs(x.value) + 1))
 

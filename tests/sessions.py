@@ -117,5 +117,7 @@ def check_batch(model: Any, *xs: Array) -> None:
     alone = [flat(session(*(x[n : n + 1] for x in xs))) for n in range(N)]
     for size in range(1, N + 1):
         together = session(*(x[:size] for x in xs))
-        expected = [np.concatenate([alone[n][k] for n in range(size)]) for k in range(len(alone[0]))]
+        expected = [
+            np.concatenate([alone[n][k] for n in range(size)]) for k in range(len(alone[0]))
+        ]
         same_bits(together, expected, f"{model!r}, a batch of {size}")

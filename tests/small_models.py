@@ -34,7 +34,7 @@ class SmallModel:
         self.shapes = [
             (1, int(rng.choice((1, 2, 3, 3, 3, 4, 8, 16, 17, 20))), H, W) for _ in range(count)
         ]
-        self.steps = int(rng.integers(1, 10))
+        self.steps = int(rng.integers(1, 8))
         self.weights: list[Tensor] = []
 
     def __repr__(self) -> str:
@@ -345,7 +345,9 @@ def two_readers(g: Grower, x: Tensor) -> Tensor | None:
 def rest(g: Grower, x: Tensor) -> Tensor | None:
     """Softmax over channels, a reshape that changes nothing, copies."""
     return g.one_of(
-        lambda: F.softmax(x, 1), lambda: x.reshape(*x.shape), lambda: x.clone(),
+        lambda: F.softmax(x, 1),
+        lambda: x.reshape(*x.shape),
+        lambda: x.clone(),
         lambda: x.reshape(x.shape[0], x.shape[1], -1).reshape(*x.shape),
     )()
 

@@ -136,7 +136,9 @@ class View:
 
     @property
     def strided(self) -> bool:
-        return (self.sh, self.sw, self.h0, self.w0) != (1, 1, 0, 0)
+        """It has not all pixels of its buffer."""
+        every = (self.buffer.H, self.buffer.W, 0, 0, 1, 1)
+        return self.window() != every
 
     def is_image(self, lanes: int) -> bool:
         """True if a kernel can read it in whole vectors: one run, and behind it only zeros."""

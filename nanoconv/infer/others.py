@@ -236,7 +236,7 @@ def max_pool2d(low: Lowering, node: Node) -> None:
     geo: Geometry = node.attrs["geo"]
     if node.attrs.get("indices"):
         raise UnsupportedError(node, "gives the places of maxima, too")
-    draft = Draft("max_pool", low.image(node.inputs[0]), low.new(geo.C, geo.OH, geo.OW))
+    draft = Draft("max_pool", low.pixels(node.inputs[0]), low.new(geo.C, geo.OH, geo.OW))
     draft.window = window(geo)
     draft.why = f"{geo.KH}×{geo.KW}/{geo.sh}, the taps inside of the image"
     low.set(node, draft)
@@ -246,7 +246,7 @@ def mean_of_windows(
     low: Lowering, node: Node, rows: Array, cols: Array, scale: Array, why: str
 ) -> None:
     C, H, W = low.sizes(node.output)
-    draft = Draft("window_mean", low.image(node.inputs[0]), low.new(C, H, W), why=why)
+    draft = Draft("window_mean", low.pixels(node.inputs[0]), low.new(C, H, W), why=why)
     draft.gather = lambda: np.concatenate([rows.ravel(), cols.ravel()]).astype(np.int32)
     draft.w = lambda: Packed(H * W, lambda: np.asarray(scale, np.float32))
     low.set(node, draft)
@@ -290,7 +290,7 @@ def adaptive_max_pool2d(low: Lowering, node: Node) -> None:
     cells = node.attrs["cells"]
     if node.attrs["indices"]:
         raise UnsupportedError(node, "gives the places of maxima, too")
-    draft = Draft("window_max", low.image(node.inputs[0]), low.new(*low.sizes(node.output)))
+    draft = Draft("window_max", low.pixels(node.inputs[0]), low.new(*low.sizes(node.output)))
     draft.gather = lambda: np.concatenate([cells.rows.ravel(), cells.cols.ravel()]).astype(np.int32)
     draft.why = "cells of the image"
     low.set(node, draft)

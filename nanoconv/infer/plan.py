@@ -111,6 +111,11 @@ class Lowering:
             view.cache["copy"] = self.copied(view)
         return view.cache["copy"]
 
+    def pixels(self, k: int | None) -> View:
+        """As `image`, of pixels that are side by side."""
+        x = self.image(k)
+        return self.copied(x) if x.strided else x
+
     def new(self, C: int, H: int, W: int) -> View:
         """Memory for another image."""
         buffer = Buffer(H, W, C, self.machine.lanes)
@@ -161,10 +166,8 @@ class Lowering:
         C, H, W = self.sizes(k)
         target = Buffer(H, W, C, 1)
         target.region = ("output", which)
-        x = self.image(k)
-        if x.strided:
-            x = self.copied(x)
-        draft = Draft("image_to_planes", x, whole(target), op="output", name=f"output {which}")
+        draft = Draft("image_to_planes", self.pixels(k), whole(target), op="output")
+        draft.name = f"output {which}"
         draft.why = "back to NCHW"
         self.emit(draft)
 
@@ -342,7 +345,7 @@ class Arranger:
             None if draft.r is None else self.image(draft.r),
             self.image(draft.y),
             draft.window,
-            draft.extra["K"]() if "K" in draft.extra else draft.K,
+            draft.K,
             ACTIVATIONS.index(name) if draft.number is None else draft.number,
             float(low),
             float(high),

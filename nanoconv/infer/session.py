@@ -60,12 +60,11 @@ class Segment:
 
     def forward(self, values: dict[int, Array], n: int | None) -> Array:
         """The node as eager runs it, on image n alone: its attributes are those of one image."""
-        arrays: list[Array | None] = []
-        for k in self.node.inputs:
-            array = None if k is None else values[k]
-            whole = array is None or n is None or k in self.graph.constants
-            arrays.append(array if whole else array[n : n + 1])  # type: ignore[index]
-        return self.node.forward(*arrays)
+        arrays = {k: values[k] for k in self.node.inputs if k is not None}
+        if n is not None:
+            own = arrays.keys() - self.graph.constants.keys()
+            arrays |= {k: arrays[k][n : n + 1] for k in own}
+        return self.node.forward(*(None if k is None else arrays[k] for k in self.node.inputs))
 
     def buffers(self, values: dict[int, Array], N: int) -> tuple[list[Array], list[Array]]:
         """The inputs as flat arrays, and new ones for the outputs."""
@@ -119,7 +118,7 @@ def segments(
 
 
 def compiled(graph: Graph, threads: int, without: frozenset[str], weights: Array | None) -> Segment:
-    """The program of a graph that has kernels for all of its nodes; UnsupportedError if it has not."""
+    """The program of a graph; UnsupportedError if one of its nodes has no kernel."""
     from nanoconv._kernels import plan_cy
 
     plan = make_plan(graph, machine(), threads, without, weights)

@@ -78,7 +78,7 @@ class Draft:
     act: tuple[str, float, float] = IDENTITY
     w: Callable[[], Packed] | None = None  # asked for when the pitch of x is known
     b: Packed | None = None
-    gather: Callable[[], Array] | None = None  # int32, when all places are known
+    gather: Callable[[], Array | None] | None = None  # int32, when all places are known
     scratch: Callable[[int], int] | None = None  # floats for each of so many threads
     number: int | None = None  # of a function of map_steps.h, in the place of an activation
     parts: list[Draft] = field(default_factory=list)

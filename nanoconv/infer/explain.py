@@ -133,7 +133,7 @@ def of_segment(
 
     if segment.plan is None:
         begin = perf_counter()
-        segment.run(values, 0, threads)
+        segment.run(values, 1, threads)
         took = 1e6 * (perf_counter() - begin)
         node, y = segment.node, values[segment.outputs[0]]
         size = 4 * (y.size + sum(values[k].size for k in node.inputs if k is not None))

@@ -74,6 +74,7 @@ class Lowering:
             if self.graph.dtypes[node.output] != np.float32:
                 raise UnsupportedError(node, f"computes {self.graph.dtypes[node.output]} numbers")
             self.node = node
+            self.sizes(node.output)
             rule(self, node)
         self.node = None
         for which, k in enumerate(self.graph.output_ids()):
@@ -85,9 +86,9 @@ class Lowering:
         """(C, H, W) of a value of one image."""
         assert k is not None
         shape = self.graph.shapes[k]
-        if len(shape) == 2:
+        if len(shape) == 2 and shape[0] == 1:
             return shape[1], 1, 1
-        if len(shape) != 4:
+        if len(shape) != 4 or shape[0] != 1:
             assert self.node is not None
             raise UnsupportedError(self.node, f"a value of shape {list(shape)} is not an image")
         return shape[1], shape[2], shape[3]

@@ -109,9 +109,7 @@ def segments(
                     found.append(compiled(part_of(graph, group), threads, without, weights))
                     group = []
                 if node is not None:
-                    part = part_of(graph, [node])
-                    why = refused[node.output]
-                    found.append(Segment(part.inputs, (node.output,), part, why=why))
+                    found.append(eager_segment(graph, node, refused[node.output]))
             return found
         except UnsupportedError as error:
             refused[error.node.output] = error.why
@@ -129,8 +127,12 @@ def compiled(graph: Graph, threads: int, without: frozenset[str], weights: Array
 
 def eager_segments(graph: Graph, why: str) -> list[Segment]:
     """Every node as eager runs it."""
-    parts = [part_of(graph, [node]) for node in graph.nodes]
-    return [Segment(part.inputs, part.output_ids(), part, why=why) for part in parts]
+    return [eager_segment(graph, node, why) for node in graph.nodes]
+
+
+def eager_segment(graph: Graph, node: Node, why: str) -> Segment:
+    part = part_of(graph, [node])
+    return Segment(part.inputs, (node.output,), part, why=why)
 
 
 def kernels_allowed() -> bool:
@@ -241,11 +243,12 @@ class Session:
             draft, y = drafts[n], steps[n].y
             if draft.value is None:
                 return
-            floats = np.asarray(memory)
-            strides = (4 * draft.y.W * y.pitch, 4, 4 * y.row, 4 * y.pitch)
-            shape = (1, y.C, y.H, y.W)
-            image = np.lib.stride_tricks.as_strided(floats, shape, strides).copy()
-            array = image.reshape(segment.graph.shapes[draft.value])
+            floats, shape = np.asarray(memory), segment.graph.shapes[draft.value]
+            if len(shape) == 4:
+                strides = (0, 4, 4 * y.row, 4 * y.pitch)
+                array = np.lib.stride_tricks.as_strided(floats, shape, strides).copy()
+            else:  # one pixel
+                array = floats[: np.prod(shape)].reshape(shape).copy()
             found[name_of(draft.name, draft.op, found)] = array
 
         plain.program.trace(*plain.buffers(values, 1), threads, see)
@@ -316,6 +319,12 @@ def compile(
     (1, 8, 6, 6)
     """
     threads = config.get_num_threads() if threads is None else checked_threads(threads)
+    if not (isinstance(model, Graph) or callable(model)):
+        raise TypeError(f"compile: model={model!r}, expected a Module, a function or a Graph")
+    if not isinstance(dynamic_batch, bool):
+        raise TypeError(f"compile: dynamic_batch={dynamic_batch!r}, expected True or False")
+    if isinstance(skip, str):
+        raise ValueError(f"compile: skip={skip!r}, expected a list of names")
     unknown = set(skip) - {*PASSES, *CHOICES}
     if unknown:
         known = ", ".join([*PASSES, *CHOICES])

@@ -246,9 +246,10 @@ def shuffle_unit(g: Grower, x: Tensor) -> Tensor | None:
     C = x.shape[1]
     if C % 2 or C < 4:
         return None
-    left, right = x[:, : C // 2], x[:, C // 2 :]
-    right = F.relu(g.batch_norm(g.conv(right, C // 2, 1, stride=1, padding=0)))
-    right = g.batch_norm(g.conv(right, C // 2, 3, C // 2, 1, 1))
+    left, right = x[:, : C // 2], g.conv(x[:, C // 2 :], C // 2, 1, stride=1, padding=0)
+    if right is None:
+        return None
+    right = g.batch_norm(g.conv(F.relu(g.batch_norm(right)), C // 2, 3, C // 2, 1, 1))
     right = F.relu(g.conv(right, C // 2, 1, stride=1, padding=0))
     return F.channel_shuffle(nc.cat([left, right], 1), 2)
 

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("nanoconv._kernels.plan_cy", reason="needs compiled kernels")
 sys.path.append(str(Path(__file__).parent.parent / "tools"))
 
-from fuzz_sessions import examine  # noqa: E402 (the tools are no package)
+from fuzz_sessions import examine
 
 
 @pytest.mark.parametrize("number", range(48))

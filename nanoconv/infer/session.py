@@ -105,7 +105,7 @@ def segments(
                     group.append(node)
                     continue
                 if group:
-                    weights = None if ready is None else next(ready)
+                    weights = None if ready is None else next(ready, None)
                     found.append(compiled(part_of(graph, group), threads, without, weights))
                     group = []
                 if node is not None:
@@ -180,6 +180,10 @@ class Session:
     def input_shapes(self) -> list[tuple[int | None, ...]]:
         """The shape of each input; None stands for any number of images."""
         return [(self.batch, *self.graph.shapes[k][1:]) for k in self.graph.inputs]
+
+    def programs(self) -> list[int]:
+        """The numbers of the segments that are compiled."""
+        return [n for n, segment in enumerate(self.segments) if segment.plan is not None]
 
     def __call__(self, *inputs: Any) -> Any:
         """The model's result for these arrays, of arrays; ValueError for other shapes or dtypes."""

@@ -3,7 +3,7 @@
 Every value of the graph is computed in float64, and with it
 
     R       the same op on absolute values: what all terms of its sum amount to before they cancel
-    size    R where it begins anew: behind a convolution the sum is a number, whatever its terms were
+    size    R where it begins anew: a convolution's sum is a number, whatever its terms were
     error   how far any run in precision ε may be from the value
 
     sums      error' = Σ|w|·error + 2·K·ε·R'      K terms, in any order, each rounded twice
@@ -109,7 +109,8 @@ def step(node: Node, inputs: list[Rounded | None], tiles: Collection[int]) -> Ro
 def summed(node: Node, inputs: list[Rounded | None], tiles: Collection[int]) -> Rounded:
     """Convolutions and linear layers."""
     x, w, b = inputs
-    assert x is not None and w is not None
+    assert x is not None
+    assert w is not None
     value = node.forward(*(None if i is None else i.value for i in inputs))
     bias = None if b is None else b.R
     R = node.forward(x.size, w.R, bias)
@@ -135,7 +136,9 @@ def averaged(node: Node, inputs: list[Rounded | None], tiles: Collection[int]) -
 
 def normed(node: Node, inputs: list[Rounded | None], tiles: Collection[int]) -> Rounded:
     x, w, b, mean, var = inputs
-    assert x is not None and mean is not None and var is not None
+    assert x is not None
+    assert mean is not None
+    assert var is not None
     value = node.forward(*(None if i is None else i.value for i in inputs))
     scale = 1 / np.sqrt(var.value + node.attrs["eps"]) * (1 if w is None else w.R)
     scale, shift = scale[:, None, None], mean.R[:, None, None]
@@ -146,14 +149,16 @@ def normed(node: Node, inputs: list[Rounded | None], tiles: Collection[int]) -> 
 
 def added(node: Node, inputs: list[Rounded | None], tiles: Collection[int]) -> Rounded:
     a, b = inputs
-    assert a is not None and b is not None
+    assert a is not None
+    assert b is not None
     value, R, size = node.forward(a.value, b.value), a.R + b.R, a.size + b.size
     return Rounded(value, R, size, a.error + b.error + 4 * EPS * R + TINY)
 
 
 def multiplied(node: Node, inputs: list[Rounded | None], tiles: Collection[int]) -> Rounded:
     a, b = inputs
-    assert a is not None and b is not None
+    assert a is not None
+    assert b is not None
     R, size = a.R * b.R, a.size * b.size
     error = np.abs(a.value) * b.error + np.abs(b.value) * a.error + a.error * b.error
     return Rounded(a.value * b.value, R, size, error + 4 * EPS * R + TINY)
@@ -161,7 +166,8 @@ def multiplied(node: Node, inputs: list[Rounded | None], tiles: Collection[int])
 
 def divided(node: Node, inputs: list[Rounded | None], tiles: Collection[int]) -> Rounded:
     a, b = inputs
-    assert a is not None and b is not None
+    assert a is not None
+    assert b is not None
     value, least = a.value / b.value, np.abs(b.value) - b.error
     R, size = a.R / least, a.size / least
     return Rounded(value, R, size, (a.error + np.abs(value) * b.error) / least + 4 * EPS * R + TINY)
@@ -170,7 +176,8 @@ def divided(node: Node, inputs: list[Rounded | None], tiles: Collection[int]) ->
 def chosen(node: Node, inputs: list[Rounded | None], tiles: Collection[int]) -> Rounded:
     """The larger or the smaller of two."""
     a, b = inputs
-    assert a is not None and b is not None
+    assert a is not None
+    assert b is not None
     return finished(node.forward(a.value, b.value), np.maximum(a.error, b.error))
 
 
@@ -216,7 +223,7 @@ def assert_near(results: list[Array], truth: list[Rounded], what: str) -> float:
 
 
 def looseness(truth: list[Rounded]) -> float:
-    """The bound as a share of the numbers that it is for: it must be far below 1 to mean anything."""
+    """The bound as a share of the numbers that it is for; near 1 it would mean nothing."""
     return max(
         float(np.mean(t.error)) / max(math.sqrt(float(np.mean(t.value**2))), 1e-30) for t in truth
     )

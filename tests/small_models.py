@@ -132,8 +132,17 @@ class Grower:
 
     # ---- layers
 
-    def conv(self, x: Tensor, O: int | None = None, kernel: Any = None, groups: int = 1,
-             stride: Any = None, padding: Any = None, dilation: Any = 1) -> Tensor | None:  # fmt: skip
+    def conv(
+        self,
+        x: Tensor,
+        O: int | None = None,
+        kernel: Any = None,
+        groups: int = 1,
+        stride: Any = None,
+        padding: Any = None,
+        dilation: Any = 1,
+    ) -> Tensor | None:
+        """A convolution; what is not given is drawn. None if it is too large, or does not fit."""
         C, H, W = x.shape[1:]
         if kernel is None:
             kernel = self.one_of(1, 1, 1, 3, 3, 3, 3, 5, 7, 2, (1, 3), (3, 1), (2, 4))
@@ -354,8 +363,8 @@ def rest(g: Grower, x: Tensor) -> Tensor | None:
 
 
 TABLE: list[tuple[Callable[[Grower, Tensor], Tensor | None], float]] = [
-    (plain, 5), (dilated, 1), (grouped, 1.5), (depthwise, 2.5), (inverted_residual, 2.5), (fire, 1.5),
-    (shuffle_unit, 1.5), (shuffled, 0.7), (moved_channels, 1.2), (moved_pixels, 1.2), (joined, 2),
+    (plain, 5), (dilated, 1), (grouped, 1.5), (depthwise, 2.5), (inverted_residual, 2.5),
+    (fire, 1.5), (shuffle_unit, 1.5), (shuffled, 0.7), (moved_channels, 1.2), (moved_pixels, 1.2), (joined, 2),
     (arithmetic, 1.8), (pooled, 2), (resized, 0.6), (activated, 0.8), (normed, 0.8), (excited, 0.8),
     (two_readers, 0.8), (rest, 0.5),
 ]  # fmt: skip

@@ -17,6 +17,6 @@ def test_a_session_is_near_the_exact_result(number: int) -> None:
 
 
 def test_the_bound_is_far_below_the_numbers() -> None:
-    """A pixel from the wrong place is no rounding: half of the bounds are below 1 % of the numbers."""
+    """A pixel from the wrong place is no rounding: half of the bounds are below 1 %."""
     wide = sorted(examine(7, number)[1] for number in range(16))
     assert wide[len(wide) // 2] < 1e-2

@@ -172,7 +172,7 @@ def test_flipped_bits_anywhere(path: Path) -> None:
     rng = np.random.default_rng(0)
     header = int.from_bytes(whole[:8], "little") + 8
     places = [*range(16), *rng.integers(0, header, 700), *rng.integers(header, len(whole), 700)]
-    taken = 0
+    refusals: list[str] = []
     for place in map(int, places):
         flipped = whole.copy()
         flipped[place] ^= 1 << int(rng.integers(8))
@@ -180,12 +180,11 @@ def test_flipped_bits_anywhere(path: Path) -> None:
         try:
             session = nc.Session.load(path)
         except ValueError as error:
-            assert str(error).startswith(f"load: {path}: ")  # noqa: PT017 (many times)
-            assert "\n" not in str(error)
+            refusals.append(str(error))
             continue
-        taken += 1
         same_bits(session(X), expected, f"byte {place} is wrong")
-    assert taken < len(places) / 2
+    assert len(refusals) > len(places) / 2
+    assert all(text.startswith(f"load: {path}: ") and "\n" not in text for text in refusals)
 
 
 def test_garbage_and_foreign_files(path: Path, tmp_path: Path) -> None:
@@ -258,7 +257,8 @@ def loaded_or_refused(path: Path) -> None:
     try:
         session = nc.Session.load(path)
     except (ValueError, MemoryError) as error:
-        assert "\n" not in str(error)  # noqa: PT017
+        if "\n" in str(error):
+            raise
         return
     shapes = [tuple(size or 1 for size in shape) for shape in session.input_shapes]
     memory = [segment.plan.arena for segment in session.segments if segment.plan is not None]

@@ -364,9 +364,9 @@ def rest(g: Grower, x: Tensor) -> Tensor | None:
 
 TABLE: list[tuple[Callable[[Grower, Tensor], Tensor | None], float]] = [
     (plain, 5), (dilated, 1), (grouped, 1.5), (depthwise, 2.5), (inverted_residual, 2.5),
-    (fire, 1.5), (shuffle_unit, 1.5), (shuffled, 0.7), (moved_channels, 1.2), (moved_pixels, 1.2), (joined, 2),
-    (arithmetic, 1.8), (pooled, 2), (resized, 0.6), (activated, 0.8), (normed, 0.8), (excited, 0.8),
-    (two_readers, 0.8), (rest, 0.5),
+    (fire, 1.5), (shuffle_unit, 1.5), (shuffled, 0.7), (moved_channels, 1.2), (moved_pixels, 1.2),
+    (joined, 2), (arithmetic, 1.8), (pooled, 2), (resized, 0.6), (activated, 0.8), (normed, 0.8),
+    (excited, 0.8), (two_readers, 0.8), (rest, 0.5),
 ]  # fmt: skip
 STEPS = [step for step, _ in TABLE]
 SHARES = np.array([share for _, share in TABLE]) / sum(share for _, share in TABLE)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import config, models
+from . import models
 from .data import labels
 from .data.labels import Labels
 from .data.photographs import read_photograph
@@ -122,7 +122,7 @@ def load_classifier(
         preprocessing = replace(preprocessing, mean=mean, std=std)
     crop = preprocessing.crop
     shape = (1, 3, crop, crop)
-    compiled = not (eager or kernels_missing()) and config.get_backend() in ("auto", "simd")
+    compiled = not (eager or kernels_missing())
     session = compile_model(network, shape, dynamic_batch=True) if compiled else None
     classes = answers(network, np.zeros(shape, np.float32), session).shape[1]
     names = labels.load(pretrained.labels) if pretrained.labels else None

@@ -99,16 +99,16 @@ static void row_to_planes(float *y, const float *x, ptrdiff_t pitch, ptrdiff_t C
         }
 }
 
-/* y, planes, = x. */
+/* y, planes of the channels that x has, = x. */
 static void image_to_planes_step(const step *s, ptrdiff_t t, ptrdiff_t T) {
     const image *x = &s->x, *y = &s->y;
     ptrdiff_t plane = y->H * y->W;
     if (plane == 1) {
-        if (t == 0) copy_floats(y->at, x->at, y->C);
+        if (t == 0) copy_floats(y->at, x->at, x->C);
         return;
     }
     for (ptrdiff_t h = share(y->H, t, T); h < share(y->H, t + 1, T); h++)
-        row_to_planes(y->at + h * y->W, pixel(x, h, 0), x->pitch, y->C, plane, y->W);
+        row_to_planes(y->at + h * y->W, pixel(x, h, 0), x->pitch, x->C, plane, y->W);
 }
 
 /* ----------------------------------------------------------------------- copies */

@@ -73,8 +73,6 @@ STEP(shift, a + b, {s->r.at}, s->r.at)
 /* y = activation(x·w[c] + b[c]), both of whole vectors */
 STEP(affine, a * b + d, {s->w}, s->b)
 
-/* y = activation(x) */
-STEP(activation, a, IMAGE(s->x), s->x.at)
 #undef IMAGE
 #undef STEP
 
@@ -84,7 +82,6 @@ static inline float exp_of_f32(float x, attributes p) { return exp_f32(x); }
 static inline float log_of_f32(float x, attributes p) { return log_f32(x); }
 static inline float sqrt_of_f32(float x, attributes p) { return sqrtf(x); }
 static inline float abs_of_f32(float x, attributes p) { return fabsf(x); }
-static inline float line_f32(float x, attributes p) { return x * p.a + p.b; }
 static inline float tanhshrink_f32(float x, attributes p) { return x - tanh_f32(x, p); }
 
 /* The functions that map_step knows, in the order of its numbers. */
@@ -92,7 +89,7 @@ static inline float tanhshrink_f32(float x, attributes p) { return x - tanh_f32(
     F(relu) F(relu6) F(leaky_relu) F(hardsigmoid) F(hardswish) F(hardtanh) F(threshold)          \
     F(hardshrink) F(softshrink) F(sigmoid) F(tanh) F(silu) F(elu) F(selu) F(celu) F(gelu)        \
     F(gelu_tanh) F(mish) F(softplus) F(softsign) F(logsigmoid) F(tanhshrink)                     \
-    F(exp_of) F(log_of) F(sqrt_of) F(abs_of) F(line)
+    F(exp_of) F(log_of) F(sqrt_of) F(abs_of)
 
 /* Not map_… of activation.h: y may be x. */
 #define F(f)                                                                                     \

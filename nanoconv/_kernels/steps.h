@@ -23,7 +23,7 @@ static const named_step STEPS[] = {
     STEP(linear) STEP(max_pool) STEP(window_max) STEP(window_mean)
     STEP(global_pool) STEP(add) STEP(sub) STEP(mul)
     STEP(div) STEP(max) STEP(min) STEP(scale)
-    STEP(shift) STEP(affine) STEP(activation) STEP(map)
+    STEP(shift) STEP(affine) STEP(map)
     STEP(softmax) STEP(log_softmax) STEP(resize) STEP(copy)
     STEP(planes_to_image) STEP(image_to_planes)
 #undef STEP

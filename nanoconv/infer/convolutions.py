@@ -69,50 +69,43 @@ def conv2d(low: Lowering, node: Node) -> None:
         x = low.copied(x)
     for run in x.runs:
         run.buffer.demand(around(geo))
-    machine, lanes = low.machine, low.machine.lanes
-    frozen = x.buffer.shape.frozen
+    machine = low.machine
     one_run = len(x.runs) == 1 and not x.strided
-    waste = 1.0 if frozen else geo.C / machine.whole(geo.C)
-    as_run = one_run and geo.G == 1 and (geo.KW == 1 or (geo.dw == 1 and waste > 0.9))
-    as_run = as_run and (geo.KW == 1 or frozen or (x.is_image(lanes) and x.buffer.parent is None))
-    # Groups of a 1×1 convolution are runs, too, one behind the other.
-    as_run = as_run or (one_run and geo.KW == 1)
     Cg, Og = geo.C // geo.G, geo.O // geo.G
     # Short segments cost as much to begin as to sum: of few channels, all taps are one segment.
     one_segment = geo.KH > 1 and geo.KW * Cg < 16
-    as_run = as_run and not one_segment
 
-    def pitch() -> int | None:
-        return x.buffer.shape.pitch if as_run and geo.KW > 1 else None
+    def as_run() -> bool:
+        """What the window sees of a row is one run of floats. Lanes that are no channels would be
+        in it with weights of 0, and 0·∞ is NaN. Groups of 1×1 are runs one behind the other."""
+        dense = geo.G == geo.dw == 1 and x.buffer.shape.pitch == geo.C
+        return one_run and not one_segment and (geo.KW == 1 or dense)
 
-    def weights() -> Packed:
-        K = geo.KH * geo.KW * (pitch() or Cg)
-        floats = geo.G * K * machine.whole(Og)
-        return Packed(floats, lambda: packing.dense(machine, w, geo.G, pitch()))
-
-    def table() -> Array:
-        channel = places(x) if len(x.runs) > 1 else np.arange(geo.C)
+    def table() -> Array | None:
+        if as_run():
+            return None
+        draft.why += ", channels through a table"
         taps = np.arange(geo.KW) * geo.dw * x.buffer.shape.pitch * x.sw
         if one_segment:
             rows = np.arange(geo.KH) * geo.dh * x.buffer.row * x.sh
             taps = (rows[:, None] + taps).ravel()
-        grouped = channel.reshape(geo.G, 1, Cg) + taps[:, None]
+        grouped = places(x).reshape(geo.G, 1, Cg) + taps[:, None]
         return grouped.astype(np.int32)
 
     y = low.new(geo.O, geo.OH, geo.OW)
-    draft = Draft("conv", x, y, r, window(geo), geo.KW * Cg, activation(node.attrs), weights)
+    floats = geo.G * geo.KH * geo.KW * Cg * machine.whole(Og)
+    draft = Draft(
+        "conv", x, y, r, window(geo), geo.KW * Cg, activation(node.attrs),
+        lambda: Packed(floats, lambda: packing.dense(machine, w, geo.G)),
+    )  # fmt: skip
+    draft.gather = None if one_run and geo.KW == 1 and not one_segment else table
     if one_segment:
         draft.window, draft.K = (1, *window(geo)[1:]), geo.KH * geo.KW * Cg
     draft.b = bias(low, b, geo.O, geo.G)
-    if as_run:
-        draft.extra["K"] = lambda: geo.KW * (pitch() or Cg)
-    else:
-        draft.gather = table
     kind = "1×1" if geo.KH == geo.KW == 1 else f"{geo.KH}×{geo.KW}"
     kind += f"/{geo.sh}" if geo.sh > 1 else ""
     kind += f" {geo.G} groups" if geo.G > 1 else ""
-    through = "" if as_run else ", channels through a table"
-    draft.why = f"{kind}{through}"
+    draft.why = kind
     draft.macs = geo.O * geo.OH * geo.OW * Cg * geo.KH * geo.KW
     low.set(node, draft)
 
@@ -146,9 +139,7 @@ def winograd(
     from nanoconv._kernels import plan_cy
 
     machine = low.machine
-    x = low.image(node.inputs[0])
-    if x.strided:
-        x = low.copied(x)
+    x = low.pixels(node.inputs[0])
     x.buffer.demand(around(geo))
     floats = (m + 2) ** 2 * geo.C * machine.whole(geo.O)
 

@@ -68,7 +68,8 @@ def continues(chain: list[Draft], draft: Draft, readers: dict[Buffer, int]) -> b
         and last.y.H * last.y.W * last.y.C >= LARGE
         and draft.y.H >= LEAST_HEIGHT
         and len(chain) < MOST_PARTS
-        and sum(part.kernel in ("depthwise", "max_pool") for part in (*chain, draft)) <= MOST_SLIDING
+        and sum(part.kernel in ("depthwise", "max_pool") for part in (*chain, draft))
+        <= MOST_SLIDING
         and sum(map(weights, (*chain, draft))) <= MOST_WEIGHTS
     )
 

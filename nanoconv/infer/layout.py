@@ -77,9 +77,9 @@ class Buffer:
             b.became = a
 
     def place_in(self, parent: Buffer, channel: int) -> None:
-        halo = self.shape.halo
+        """Make this a slice; what has its shape, gets that of the parent."""
+        self.share_shape(parent)
         self.parent, self.channel = parent, channel
-        self.demand(halo)
 
     @property
     def row(self) -> int:
@@ -141,7 +141,9 @@ class View:
 
     @property
     def strided(self) -> bool:
-        return (self.sh, self.sw, self.h0, self.w0) != (1, 1, 0, 0)
+        """It has not all pixels of its buffer."""
+        every = (self.buffer.H, self.buffer.W, 0, 0, 1, 1)
+        return self.window() != every
 
     def is_image(self, lanes: int) -> bool:
         """True if a kernel can read it in whole vectors: one run, and behind it only zeros."""

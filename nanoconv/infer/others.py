@@ -8,6 +8,7 @@ import numpy as np
 
 from ..graph.ir import Node
 from ..ops.geometry import Geometry
+from ..ops.interpolate import taps_of
 from .convolutions import window
 from .layout import View, concatenated
 from .plan import Lowering, UnsupportedError, activation, lowers
@@ -209,6 +210,24 @@ def softmax(low: Lowering, node: Node) -> None:
     low.set(node, draft)
 
 
+# --------------------------------------------------------------------------- other sizes
+
+
+@lowers("interpolate")
+def interpolate(low: Lowering, node: Node) -> None:
+    """Every row has the same number of taps, so have the columns."""
+    x = np.broadcast_to(np.float32(0), low.graph.shapes[node.inputs[0] or 0])
+    axes = taps_of(x, **node.attrs)
+    KH, KW = (len(taps.index) // taps.rows for taps in axes)
+    draft = Draft("resize", low.image(node.inputs[0]), low.new(*low.sizes(node.output)))
+    draft.window = (KH, KW, 1, 1, 0, 0, 1, 1, 1)
+    draft.gather = lambda: np.concatenate([taps.index for taps in axes]).astype(np.int32)
+    weights = np.concatenate([taps.weight for taps in axes]).astype(np.float32)
+    draft.w = lambda: Packed(weights.size, lambda: weights)
+    draft.why = f"{KH}×{KW} taps"
+    low.set(node, draft)
+
+
 # --------------------------------------------------------------------------- pooling
 
 
@@ -217,7 +236,7 @@ def max_pool2d(low: Lowering, node: Node) -> None:
     geo: Geometry = node.attrs["geo"]
     if node.attrs.get("indices"):
         raise UnsupportedError(node, "gives the places of maxima, too")
-    draft = Draft("max_pool", low.image(node.inputs[0]), low.new(geo.C, geo.OH, geo.OW))
+    draft = Draft("max_pool", low.pixels(node.inputs[0]), low.new(geo.C, geo.OH, geo.OW))
     draft.window = window(geo)
     draft.why = f"{geo.KH}×{geo.KW}/{geo.sh}, the taps inside of the image"
     low.set(node, draft)
@@ -227,7 +246,7 @@ def mean_of_windows(
     low: Lowering, node: Node, rows: Array, cols: Array, scale: Array, why: str
 ) -> None:
     C, H, W = low.sizes(node.output)
-    draft = Draft("window_mean", low.image(node.inputs[0]), low.new(C, H, W), why=why)
+    draft = Draft("window_mean", low.pixels(node.inputs[0]), low.new(C, H, W), why=why)
     draft.gather = lambda: np.concatenate([rows.ravel(), cols.ravel()]).astype(np.int32)
     draft.w = lambda: Packed(H * W, lambda: np.asarray(scale, np.float32))
     low.set(node, draft)
@@ -263,6 +282,17 @@ def adaptive_avg_pool2d(low: Lowering, node: Node) -> None:
         global_pool(low, node, x)
     else:
         mean_of_windows(low, node, cells.rows, cells.cols, 1 / cells.area, "cells of the image")
+
+
+@lowers("adaptive_max_pool2d")
+def adaptive_max_pool2d(low: Lowering, node: Node) -> None:
+    cells = node.attrs["cells"]
+    if node.attrs["indices"]:
+        raise UnsupportedError(node, "gives the places of maxima, too")
+    draft = Draft("window_max", low.pixels(node.inputs[0]), low.new(*low.sizes(node.output)))
+    draft.gather = lambda: np.concatenate([cells.rows.ravel(), cells.cols.ravel()]).astype(np.int32)
+    draft.why = "cells of the image"
+    low.set(node, draft)
 
 
 @lowers("mean")

@@ -55,18 +55,10 @@ def vector(machine: Machine, b: Array | None, N: int, G: int = 1) -> Array:
     return padded.ravel()
 
 
-def dense(machine: Machine, w: Array, G: int, pitch: int | None) -> Array:
-    """A convolution (O, C/G, KH, KW) for conv_steps.h: (KH·KW·channels, O/G), group by group.
-
-    `pitch`: floats from pixel to pixel where the taps of a row are read as one run; None where they
-    are read through a table, without what pads a pixel.
-    """
+def dense(machine: Machine, w: Array, G: int) -> Array:
+    """A convolution (O, C/G, KH, KW) for conv_steps.h: (KH·KW·C/G, O/G), group by group."""
     O, Cg, KH, KW = w.shape
     taps = w.reshape(G, O // G, Cg, KH, KW).transpose(0, 3, 4, 2, 1)  # (G, KH, KW, C/G, O/G)
-    if pitch is not None and KW > 1:
-        padded = np.zeros((G, KH, KW, pitch, O // G), np.float32)
-        padded[:, :, :, :Cg] = taps
-        taps = padded
     return np.concatenate([matrix(machine, group.reshape(-1, O // G)) for group in taps])
 
 

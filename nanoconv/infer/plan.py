@@ -74,6 +74,7 @@ class Lowering:
             if self.graph.dtypes[node.output] != np.float32:
                 raise UnsupportedError(node, f"computes {self.graph.dtypes[node.output]} numbers")
             self.node = node
+            self.sizes(node.output)
             rule(self, node)
         self.node = None
         for which, k in enumerate(self.graph.output_ids()):
@@ -85,9 +86,9 @@ class Lowering:
         """(C, H, W) of a value of one image."""
         assert k is not None
         shape = self.graph.shapes[k]
-        if len(shape) == 2:
+        if len(shape) == 2 and shape[0] == 1:
             return shape[1], 1, 1
-        if len(shape) != 4:
+        if len(shape) != 4 or shape[0] != 1:
             assert self.node is not None
             raise UnsupportedError(self.node, f"a value of shape {list(shape)} is not an image")
         return shape[1], shape[2], shape[3]
@@ -110,6 +111,11 @@ class Lowering:
         if "copy" not in view.cache:
             view.cache["copy"] = self.copied(view)
         return view.cache["copy"]
+
+    def pixels(self, k: int | None) -> View:
+        """As `image`, of pixels that are side by side."""
+        x = self.image(k)
+        return self.copied(x) if x.strided else x
 
     def new(self, C: int, H: int, W: int) -> View:
         """Memory for another image."""
@@ -140,11 +146,13 @@ class Lowering:
     # ---- in and out
 
     def take_input(self, which: int, k: int) -> None:
+        users = [node for node in self.graph.nodes if k in node.inputs]
+        self.node = users[0]  # which is refused if the input is no image
         C, H, W = self.sizes(k)
+        self.node = None
         source = Buffer(H, W, C, 1)
         source.region = ("input", which)
         y = self.new(C, H, W)
-        users = [node for node in self.graph.nodes if k in node.inputs]
         stem = {"conv2d", "conv2d_act"}
         if C < 4 and H * W > 1 and all(n.op.name in stem and n.inputs[0] == k for n in users):
             y.buffer.shape.pitch, y.buffer.shape.frozen = C, True
@@ -159,10 +167,8 @@ class Lowering:
         C, H, W = self.sizes(k)
         target = Buffer(H, W, C, 1)
         target.region = ("output", which)
-        x = self.image(k)
-        if x.strided:
-            x = self.copied(x)
-        draft = Draft("image_to_planes", x, whole(target), op="output", name=f"output {which}")
+        draft = Draft("image_to_planes", self.pixels(k), whole(target), op="output")
+        draft.name = f"output {which}"
         draft.why = "back to NCHW"
         self.emit(draft)
 
@@ -202,14 +208,14 @@ class Lowering:
 
 
 def places(view: View) -> Array:
-    """Where each channel of a view lies, in floats from where the first buffer begins."""
-    base = view.buffer.at()
+    """Where each channel of a view lies, in floats from its origin."""
+    base = origin(view)
     parts = [run.buffer.at() - base + run.first + np.arange(run.count) for run in view.runs]
     return np.concatenate(parts).astype(np.int32)
 
 
 def origin(view: View) -> int:
-    """What `places` counts from; of a single run, its own first channel."""
+    """Where the first buffer begins; of a single run, its own first channel."""
     return view.buffer.at() + (view.runs[0].first if len(view.runs) == 1 else 0)
 
 
@@ -310,7 +316,7 @@ class Arranger:
         self.table_end += self.tables[-1].size
         return place
 
-    def image(self, view: View, gathered: bool = False) -> Image:
+    def image(self, view: View) -> Image:
         buffer = view.buffer
         region, which = buffer.root()[0].region
         shape = buffer.shape
@@ -324,8 +330,7 @@ class Arranger:
                 (INPUT if region == "input" else OUTPUT, which, 0),
                 view.H, view.W, view.C, 1, view.W, NO_HALO,
             )  # fmt: skip
-        at = buffer.at() if gathered else origin(view)
-        row, pitch = buffer.row, shape.pitch
+        at, row, pitch = origin(view), buffer.row, shape.pitch
         return Image(
             (ARENA, 0, at + view.h0 * row + view.w0 * pitch),
             view.H, view.W, view.C, view.sw * pitch, view.sh * row,
@@ -337,11 +342,11 @@ class Arranger:
         gather = None if draft.gather is None else draft.gather()
         step = Step(
             draft.kernel,
-            self.image(draft.x, gather is not None and len(draft.x.runs) > 1),
+            self.image(draft.x),
             None if draft.r is None else self.image(draft.r),
             self.image(draft.y),
             draft.window,
-            draft.extra["K"]() if "K" in draft.extra else draft.K,
+            draft.K,
             ACTIVATIONS.index(name) if draft.number is None else draft.number,
             float(low),
             float(high),

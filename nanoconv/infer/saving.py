@@ -23,7 +23,9 @@ from ..ops.geometry import Geometry
 from ..ops.pool2d import Means
 from ..tape import checksum
 from ..tensor import Index
-from .steps import machine
+from .checking import check_graph
+from .packing import Machine
+from .steps import kernels_missing, machine
 
 if TYPE_CHECKING:
     from .session import Session
@@ -108,7 +110,7 @@ def decoded(value: Any) -> Any:
 
 def described(graph: Graph) -> dict[str, Any]:
     """A graph without the numbers of its constants."""
-    used = [*graph.inputs, *graph.constants, *(node.output for node in graph.nodes)]
+    used = [*graph.inputs, *sorted(graph.constants), *(node.output for node in graph.nodes)]
     return {
         "inputs": list(graph.inputs),
         "outputs": encoded(mapped(graph.outputs, int)),
@@ -146,6 +148,7 @@ def graph_of(found: dict[str, Any], constants: dict[int, Array]) -> Graph:
     for k, array in constants.items():
         if array.shape != shapes[k] or array.dtype != dtypes[k]:
             raise ValueError(f"constant {k} has another shape than the graph says")
+    check_graph(graph)
     return graph
 
 
@@ -160,12 +163,13 @@ def save(session: Session, path: str | Path) -> None:
 
     if not session.alone:
         raise ValueError("save: a session whose images depend on each other cannot be written")
-    vectors = machine()
+    vectors = machine() if session.programs() else Machine(0, 0)
     tensors: dict[str, Array] = {}
-    for n, segment in enumerate(session.segments):
-        if segment.plan is not None:
-            tensors[f"packed.{n}"] = segment.plan.weights
-    for k, array in session.graph.constants.items():
+    for n in session.programs():
+        plan = session.segments[n].plan
+        assert plan is not None
+        tensors[f"packed.{n}"] = plan.weights
+    for k, array in sorted(session.graph.constants.items()):
         tensors[f"constant.{k}"] = np.ascontiguousarray(array)
     about = {
         "batch": session.batch,
@@ -202,23 +206,31 @@ def load(path: str | Path, threads: int) -> Session:
 
 
 def session_of(about: dict[str, Any], tensors: dict[str, Array], threads: int) -> Session:
-    from .session import Session
+    from .session import CHOICES, Session
 
     if set(about["checksums"]) != set(tensors):
         raise ValueError("is damaged: tensors are missing, or were added")
-    vectors = machine()
+    vectors = Machine(0, 0) if kernels_missing() else machine()
     fits = (about["lanes"], about["registers"]) == (vectors.lanes, vectors.registers)
     fits = fits and vectors.lanes > 0  # written, or read, where there are no kernels
+    if not all(name.startswith(("packed.", "constant.")) for name in tensors):
+        raise ValueError("has tensors that a session has not")
     wanted = [name for name in tensors if name.startswith("packed.") == fits]
     constants = {int(k[9:]): array for k, array in tensors.items() if k.startswith("constant.")}
     eager = {f"constant.{k}" for k in constants} if not fits else set()
     for name in {*wanted, *eager}:  # of what is not read, no page is touched
         if checksum(tensors[name]) != about["checksums"][name]:
             raise ValueError(f"is damaged: {name} is not what was written")
+    batch, without = about["batch"], frozenset(about["without"])
+    if not (batch is None or (type(batch) is int and batch > 0)) or not without <= {*CHOICES}:
+        raise ValueError(f"batch={batch!r}, without={sorted(without)}")
     graph = graph_of(about["graph"], constants)
     programs = sorted(int(name[7:]) for name in wanted) if fits else []
     packed = [tensors[f"packed.{n}"] for n in programs] if fits else None
-    return Session(graph, about["batch"], threads, frozenset(about["without"]), packed)
+    session = Session(graph, batch, threads, without, packed)
+    if fits and programs != session.programs():
+        raise ValueError("has packed weights of other programs")
+    return session
 
 
 def mapped_file(path: Path) -> tuple[dict[str, str], dict[str, Array]]:

@@ -44,7 +44,6 @@ class Segment:
     plan: Plan | None = None
     program: Any = None
     why: str = ""  # of a single node: that no kernel computes it
-    alone: bool = True  # the graph is that of one image of a batch
 
     @property
     def node(self) -> Node:
@@ -53,25 +52,19 @@ class Segment:
     def run(self, values: dict[int, Array], N: int, threads: int) -> None:
         """Compute the outputs of a batch of N from the inputs, all in `values`."""
         if self.plan is None:
-            values[self.outputs[0]] = self.eager(values, N)
+            images = [self.forward(values, n if N > 1 else None) for n in range(N)]
+            values[self.outputs[0]] = images[0] if N == 1 else np.concatenate(images)
             return
         x, y = self.buffers(values, N)
         self.program.run(x, y, N, threads)
 
-    def eager(self, values: dict[int, Array], N: int) -> Array:
-        """The node's output, image by image: its attributes have the size of the batch."""
-        node, constants = self.node, self.graph.constants
-
-        def of(images: slice) -> Array:
-            arrays = (
-                None if k is None else values[k] if k in constants else values[k][images]
-                for k in node.inputs
-            )  # fmt: skip
-            return node.forward(*arrays)
-
-        if not self.alone or N == 1:
-            return of(slice(None))
-        return np.concatenate([of(slice(n, n + 1)) for n in range(N)])
+    def forward(self, values: dict[int, Array], n: int | None) -> Array:
+        """The node as eager runs it, on image n alone: its attributes are those of one image."""
+        arrays = {k: values[k] for k in self.node.inputs if k is not None}
+        if n is not None:
+            own = arrays.keys() - self.graph.constants.keys()
+            arrays |= {k: arrays[k][n : n + 1] for k in own}
+        return self.node.forward(*(None if k is None else arrays[k] for k in self.node.inputs))
 
     def buffers(self, values: dict[int, Array], N: int) -> tuple[list[Array], list[Array]]:
         """The inputs as flat arrays, and new ones for the outputs."""
@@ -112,20 +105,18 @@ def segments(
                     group.append(node)
                     continue
                 if group:
-                    weights = None if ready is None else next(ready)
+                    weights = None if ready is None else next(ready, None)
                     found.append(compiled(part_of(graph, group), threads, without, weights))
                     group = []
                 if node is not None:
-                    part = part_of(graph, [node])
-                    why = refused[node.output]
-                    found.append(Segment(part.inputs, (node.output,), part, why=why))
+                    found.append(eager_segment(graph, node, refused[node.output]))
             return found
         except UnsupportedError as error:
             refused[error.node.output] = error.why
 
 
 def compiled(graph: Graph, threads: int, without: frozenset[str], weights: Array | None) -> Segment:
-    """The program of a graph whose nodes all have kernels; UnsupportedError if one has none."""
+    """The program of a graph; UnsupportedError if one of its nodes has no kernel."""
     from nanoconv._kernels import plan_cy
 
     plan = make_plan(graph, machine(), threads, without, weights)
@@ -134,10 +125,14 @@ def compiled(graph: Graph, threads: int, without: frozenset[str], weights: Array
     return Segment(graph.inputs, graph.output_ids(), graph, plan, program)
 
 
-def eager_segments(graph: Graph, why: str, alone: bool) -> list[Segment]:
+def eager_segments(graph: Graph, why: str) -> list[Segment]:
     """Every node as eager runs it."""
-    parts = [part_of(graph, [node]) for node in graph.nodes]
-    return [Segment(part.inputs, part.output_ids(), part, why=why, alone=alone) for part in parts]
+    return [eager_segment(graph, node, why) for node in graph.nodes]
+
+
+def eager_segment(graph: Graph, node: Node, why: str) -> Segment:
+    part = part_of(graph, [node])
+    return Segment(part.inputs, (node.output,), part, why=why)
 
 
 # --------------------------------------------------------------------------- the session
@@ -165,27 +160,30 @@ class Session:
         """
         self.graph, self.batch, self.threads, self.without = graph, batch, threads, without
         self.alone = alone
-        if missing := kernels_missing():
-            self.segments = eager_segments(graph, missing, alone)
-        elif alone:
-            self.segments = segments(graph, threads, without, packed)
+        if not alone:
+            self.segments = eager_segments(graph, "the images of a batch are not independent")
+        elif missing := kernels_missing():
+            self.segments = eager_segments(graph, missing)
         else:
-            self.segments = eager_segments(
-                graph, "the images of a batch are not independent", alone
-            )
+            self.segments = segments(graph, threads, without, packed)
 
     @property
     def input_shapes(self) -> list[tuple[int | None, ...]]:
         """The shape of each input; None stands for any number of images."""
         return [(self.batch, *self.graph.shapes[k][1:]) for k in self.graph.inputs]
 
+    def programs(self) -> list[int]:
+        """The numbers of the segments that are compiled."""
+        return [n for n, segment in enumerate(self.segments) if segment.plan is not None]
+
     def __call__(self, *inputs: Any) -> Any:
         """The model's result for these arrays, of arrays; ValueError for other shapes or dtypes."""
         values, N = self.given(inputs)
         threads = min(self.threads, config.get_num_threads())
         for segment in self.segments:
-            segment.run(values, N, threads)
-        return mapped(self.graph.outputs, lambda k: values[k])
+            segment.run(values, N if self.alone else 1, threads)
+        given = {*self.graph.inputs, *self.graph.constants}  # not to be written through a result
+        return mapped(self.graph.outputs, lambda k: values[k].copy() if k in given else values[k])
 
     def given(self, inputs: Sequence[Any]) -> tuple[dict[int, Array], int]:
         """The inputs by their numbers in the graph, beside the constants; and how many images."""
@@ -240,11 +238,12 @@ class Session:
             draft, y = drafts[n], steps[n].y
             if draft.value is None:
                 return
-            floats = np.asarray(memory)
-            strides = (4 * draft.y.W * y.pitch, 4, 4 * y.row, 4 * y.pitch)
-            shape = (1, y.C, y.H, y.W)
-            image = np.lib.stride_tricks.as_strided(floats, shape, strides).copy()
-            array = image.reshape(segment.graph.shapes[draft.value])
+            floats, shape = np.asarray(memory), segment.graph.shapes[draft.value]
+            if len(shape) == 4:
+                strides = (0, 4, 4 * y.row, 4 * y.pitch)
+                array = np.lib.stride_tricks.as_strided(floats, shape, strides).copy()
+            else:  # one pixel
+                array = floats[: np.prod(shape)].reshape(shape).copy()
             found[name_of(draft.name, draft.op, found)] = array
 
         plain.program.trace(*plain.buffers(values, 1), threads, see)
@@ -304,7 +303,9 @@ def compile(
     threads         that a call may use; default `nc.get_num_threads()`
     skip            names of passes, and "winograd" or "bands", to go without
 
-    The weights are those of now: what changes in the model later does not reach the session.
+    The weights are those of now: what changes in the model later does not reach the session. With
+    a backend below "simd", or without compiled kernels, the session runs its graph as eager does;
+    without passes, too, it has the bits of eager.
     Raises CaptureError (a RuntimeError) that names the line if what the model does depends on the
     values of its input, ValueError for arguments that do not fit.
 
@@ -319,6 +320,12 @@ def compile(
     from ..graph.passes import PASSES, optimise
 
     threads = config.get_num_threads() if threads is None else checked_threads(threads)
+    if not (isinstance(model, Graph) or callable(model)):
+        raise TypeError(f"compile: model={model!r}, expected a Module, a function or a Graph")
+    if not isinstance(dynamic_batch, bool):
+        raise TypeError(f"compile: dynamic_batch={dynamic_batch!r}, expected True or False")
+    if isinstance(skip, str):
+        raise ValueError(f"compile: skip={skip!r}, expected a list of names")
     unknown = set(skip) - {*PASSES, *CHOICES}
     if unknown:
         known = ", ".join([*PASSES, *CHOICES])

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import config
 from .layout import View
 from .packing import Machine
 
@@ -78,7 +79,7 @@ class Draft:
     act: tuple[str, float, float] = IDENTITY
     w: Callable[[], Packed] | None = None  # asked for when the pitch of x is known
     b: Packed | None = None
-    gather: Callable[[], Array] | None = None  # int32, when all places are known
+    gather: Callable[[], Array | None] | None = None  # int32, when all places are known
     scratch: Callable[[int], int] | None = None  # floats for each of so many threads
     number: int | None = None  # of a function of map_steps.h, in the place of an activation
     parts: list[Draft] = field(default_factory=list)
@@ -97,7 +98,10 @@ class Draft:
 
 
 def kernels_missing() -> str:
-    """Why this installation cannot run plans; "" if it can."""
+    """Why there is no plan here: nothing was compiled, or `use` does not allow it; "" if it can be."""
+    backend = config.get_backend()
+    if backend not in ("auto", "simd"):
+        return f"use({backend!r}) does not allow compiled steps"
     try:
         from nanoconv._kernels import plan_cy  # noqa: F401
     except ImportError:

@@ -148,7 +148,7 @@ def _taps(size: int, index: list[Array], weight: list[Array]) -> Taps:
     return Taps(size, start, np.stack(index, 1).reshape(-1), np.stack(weight, 1).reshape(-1))
 
 
-def _both(
+def taps_of(
     x: Array,
     mode: tuple[str, str],
     size: tuple[int, int],
@@ -231,8 +231,8 @@ LADDER = Ladder(
 )
 INTERPOLATE = Op(
     "interpolate",
-    forward=lambda x, **attrs: LADDER(x, *_both(x, **attrs)),
-    vjp=lambda dy, y, x, **attrs: LADDER(dy, *(taps.transposed for taps in _both(x, **attrs))),
+    forward=lambda x, **attrs: LADDER(x, *taps_of(x, **attrs)),
+    vjp=lambda dy, y, x, **attrs: LADDER(dy, *(taps.transposed for taps in taps_of(x, **attrs))),
     keeps="",
 )
 

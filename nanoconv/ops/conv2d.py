@@ -217,6 +217,7 @@ FORWARD = Ladder(
         Kernel(
             "simd.winograd2", "winograd_cy:conv2d_winograd2_f32", dense_3x3, False, BOUNDS[2]
         ),
+        Kernel("simd.tiles", "tiles_cy:conv2d_tiles_f32"),
         Kernel("cython.im2col", "conv_cy:conv2d_im2col_f32"),
         Kernel("numba.direct", "conv_nb:conv2d_direct_f32", auto=False),
         Kernel("numba.loops", "jit"),

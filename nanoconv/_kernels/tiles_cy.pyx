@@ -12,13 +12,13 @@ so that the copies are still in the cache when they are read:
 Without padding the image itself is read.
 """
 
-from cython.parallel cimport prange
+from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t
 from libc.string cimport memcpy, memset
 
 from .common cimport IN_L2, LINE, WORTH_THREADS, Geometry, aligned, ceil_div, geometry
-from .gemm cimport LANES, panel_count, whole_vectors
+from .gemm cimport LANES, panel_begin, panel_count, whole_vectors
 from .step cimport Image, Step, Window
 
 cdef extern from "conv_steps.h" nogil:
@@ -72,11 +72,9 @@ cdef inline bint by_table(Geometry *s) noexcept nogil:
 
 
 cdef inline Py_ssize_t band_rows(Geometry *s) noexcept nogil:
-    """As many rows of y as see what fits half of L2."""
-    cdef Py_ssize_t fitting = IN_L2 // (seen_columns(s) * s.C)
-    if in_place(s):
-        return s.OH
-    return min(max((fitting - seen_rows(s, 1)) // s.sh + 1, 1), s.OH)
+    """As many rows of y as see what fits half of L2, but most of a copy must be new."""
+    cdef Py_ssize_t fitting = max(IN_L2 // (seen_columns(s) * s.C), 2 * seen_rows(s, 1))
+    return s.OH if in_place(s) else min((fitting - seen_rows(s, 1)) // s.sh + 1, s.OH)
 
 
 cdef void copy_band(
@@ -96,6 +94,15 @@ cdef void copy_band(
 
 
 # ------------------------------------------------------------------------------ convolution
+
+
+cdef inline bint panels_shared(Geometry *s, int threads) noexcept nogil:
+    """True if threads share out panels of weights, each for all pixels."""
+    cdef Py_ssize_t panels = panel_count(s.Og)
+    return (
+        s.G == 1 and s.N * s.H * s.W * s.C <= IN_L2
+        and (panels % threads == 0 or panels >= 4 * threads)
+    )
 
 
 cdef struct Parts:
@@ -164,7 +171,7 @@ def conv2d_tiles_f32(
     loops    weights; pixels, a share for each thread → bands of rows → those of conv_steps.h
     tile     that of conv_tiles.h: with AVX-512 6 pixels × 64 output channels
     why      windows overlap: im2col writes and reads each pixel KH·KW times, here it is copied once
-             or not at all. Where there are few pixels, threads share out channels
+             or not at all. Where the image fits L2, each panel of weights is used while it is there
     """
     cdef Geometry s = flat(geometry(sizes))
     cdef Py_ssize_t pixels = s.N * s.OH * s.OW
@@ -172,7 +179,7 @@ def conv2d_tiles_f32(
         return
     cdef Parts parts = parts_of(&s)
     cdef Py_ssize_t panels = panel_count(s.Og), lanes = whole_vectors(s.Og), vectors = lanes // LANES
-    cdef Py_ssize_t taps = s.KH * s.KW, task, g, t
+    cdef Py_ssize_t taps = s.KH * s.KW, g, p, t
     cdef bint parallel = pixels * taps * s.Cg * s.O > WORTH_THREADS
     cdef bint few = pixels <= FEW_PIXELS and vectors >= threads
     cdef float *bias = aligned(&scratch[0])
@@ -201,25 +208,37 @@ def conv2d_tiles_f32(
         memset(bias, 0, parts.bias * sizeof(float))
         for g in range(s.G):
             memcpy(bias + g * lanes, biases + g * s.Og, s.Og * sizeof(float))
-        for task in prange(
-            s.G * panels, schedule="static", num_threads=threads, use_threads_if=parallel
-        ):
-            g = task // panels
-            conv_weights(
-                weights + g * taps * s.Cg * lanes, filters + g * s.Og * s.Cg * taps,
-                s.Og, s.Cg, taps, task - g * panels,
-            )
-        for t in prange(threads, schedule="static", num_threads=threads, use_threads_if=parallel):
-            if few:
+        if panels_shared(&s, threads):
+            for p in prange(
+                panels, schedule="static", num_threads=threads, use_threads_if=parallel
+            ):
+                conv_weights(weights, filters, s.Og, s.Cg, taps, p)
                 some_pixels(
-                    &step, &s, out, image, bands + t * parts.band, 0, pixels,
-                    t * vectors // threads, (t + 1) * vectors // threads,
+                    &step, &s, out, image, bands + threadid() * parts.band, 0, pixels,
+                    panel_begin(p, s.Og) // LANES, panel_begin(p + 1, s.Og) // LANES,
                 )
-            else:
-                some_pixels(
-                    &step, &s, out, image, bands + t * parts.band,
-                    t * pixels // threads, (t + 1) * pixels // threads, 0, vectors,
+        else:
+            for p in prange(
+                s.G * panels, schedule="static", num_threads=threads, use_threads_if=parallel
+            ):
+                g = p // panels
+                conv_weights(
+                    weights + g * taps * s.Cg * lanes, filters + g * s.Og * s.Cg * taps,
+                    s.Og, s.Cg, taps, p - g * panels,
                 )
+            for t in prange(
+                threads, schedule="static", num_threads=threads, use_threads_if=parallel
+            ):
+                if few:
+                    some_pixels(
+                        &step, &s, out, image, bands + t * parts.band, 0, pixels,
+                        t * vectors // threads, (t + 1) * vectors // threads,
+                    )
+                else:
+                    some_pixels(
+                        &step, &s, out, image, bands + t * parts.band,
+                        t * pixels // threads, (t + 1) * pixels // threads, 0, vectors,
+                    )
 
 
 def conv2d_tiles_f32_scratch(sizes, int threads):

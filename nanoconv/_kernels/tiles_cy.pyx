@@ -178,8 +178,8 @@ def conv2d_tiles_f32(
     if pixels * s.O == 0:
         return
     cdef Parts parts = parts_of(&s)
-    cdef Py_ssize_t panels = panel_count(s.Og), lanes = whole_vectors(s.Og), vectors = lanes // LANES
-    cdef Py_ssize_t taps = s.KH * s.KW, g, p, t
+    cdef Py_ssize_t panels = panel_count(s.Og), lanes = whole_vectors(s.Og)
+    cdef Py_ssize_t vectors = lanes // LANES, taps = s.KH * s.KW, g, p, t
     cdef bint parallel = pixels * taps * s.Cg * s.O > WORTH_THREADS
     cdef bint few = pixels <= FEW_PIXELS and vectors >= threads
     cdef float *bias = aligned(&scratch[0])

@@ -89,6 +89,7 @@ static void conv_block(const step *s, const conv_rows *at, ptrdiff_t g, ptrdiff_
         part.b = b + n;
         part.ahead = w + (begin + width) * K * segments;
         part.ahead_step = first ? LINE_FLOATS : 0;
+        part.x_ahead = !first && n == v0 * LANES && segments == 1;
         for (ptrdiff_t q = 0; q < one_by_one; q++) {
             part.w = w + begin * K * segments + q * K * width + n - begin;
             const float *end_of_panel = part.ahead + width * K * segments;

@@ -33,6 +33,7 @@ typedef struct {
     ptrdiff_t segments, K;
     const float *ahead;    /* what will be read next: a line of it for each k, or the same again */
     ptrdiff_t ahead_step;
+    int x_ahead; /* instead the pixels of the next tile, which nobody has read yet */
     int resume, unfinished; /* sums begin with what is in y; they are left there as they are */
     int32_t activation;
     float low, high;
@@ -54,10 +55,14 @@ static NOINLINE void activate_pixels(float *y, const conv_part *of, ptrdiff_t pi
 static ALWAYS_INLINE void conv_tile(const int R, const int V, const int gathered,
                                     const conv_part *of, const float *x, float *y, const float *r) {
     vec sum[MOST_ROWS][PANEL];
-    const float *start = of->resume ? y : of->b;
-    ptrdiff_t start_step = of->resume ? of->y_step : 0;
-    UNROLL for (int m = 0; m < R; m++)
-        UNROLL for (int v = 0; v < V; v++) sum[m][v] = load(start + m * start_step + v * LANES);
+    if (of->resume)
+        UNROLL for (int m = 0; m < R; m++)
+            UNROLL for (int v = 0; v < V; v++) sum[m][v] = load(y + m * of->y_step + v * LANES);
+    else
+        UNROLL for (int v = 0; v < V; v++) {
+            sum[0][v] = load(of->b + v * LANES);
+            UNROLL for (int m = 1; m < R; m++) sum[m][v] = sum[0][v];
+        }
 
     const float *w = of->w;
     const int32_t *gather = of->gather;
@@ -121,6 +126,10 @@ static void conv_run(conv_part *of, const float *x, float *y, const float *r,
     if (columns == V * LANES) {
         for (ptrdiff_t i = 0; i < tiles; i++) {
             ptrdiff_t m = share(pixels, i, tiles), R = share(pixels, i + 1, tiles) - m;
+            if (of->x_ahead) {
+                of->ahead = x + (m + R) * of->x_step;
+                of->ahead_step = R * of->x_step / of->K;
+            }
             CONV_TILES[V][R][of->gather != NULL](of, x + m * of->x_step, y + m * of->y_step,
                                                  r ? r + m * of->r_step : NULL);
             of->ahead += of->K * of->segments * of->ahead_step;

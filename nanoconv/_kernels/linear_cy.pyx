@@ -1,4 +1,4 @@
-"""A linear layer of one example by the kernel of compiled plans, for weights as eager mode has them.
+"""A linear layer of one example by the kernel of compiled plans, for weights as eager has them.
 
 linear_step.h reads packed weights as one stream. A plan packs them once; here each call does, which
 takes longer than the layer itself: `gemm_cy.matmul_f32` reads them as they stand.

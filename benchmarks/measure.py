@@ -27,6 +27,7 @@ import nanoconv as nc
 TURN = 0.002  # seconds; a call that takes longer is a turn of its own
 ONCE = 0.5  # seconds
 LEAST, MOST = 5, 50  # turns
+SPIN = 0.03  # seconds; so long do idle threads of OpenMP look for work at most
 
 
 def take_turns(
@@ -36,13 +37,13 @@ def take_turns(
 
     Each gets the same time, so that slow ones sit out rounds, evenly spread. A turn begins with an
     unmeasured call, which brings the contender's data back into the cache, unless one call is
-    longer than ten turns and does so by itself. With several threads it begins with a pause: idle
-    threads of OpenMP spin for a while, and would take a core away. What takes longer than half a
-    second is timed only once.
+    longer than ten turns and does so by itself. With several threads it begins with a pause: those
+    of the contender before spin for a while, and would take a core away. What takes longer than
+    half a second is timed only once.
     """
     costs = {name: timed(run)[0] for name, run in contenders.items()}
     times = {name: [cost] if cost > ONCE else [] for name, cost in costs.items()}
-    pause = 2 * TURN if threads > 1 else 0
+    pause = SPIN if threads > 1 else 0
     turns = {
         name: min(max(int(seconds / len(costs) / (pause + turn_seconds(cost))), LEAST), MOST)
         for name, cost in costs.items()

@@ -99,6 +99,7 @@ class Problem:
 
     choose     the rung that `auto` takes for these arguments
     refusal    (rung, *args): why a rung does not take them, or ""
+    declared   (rung, *args): the R of the error bound, of a rung that has its own, or None
     gradient   the inputs (0 x, 1 w, 2 b) by which this is the gradient, for `dy`
     alone      the direction consists of nothing else, so PyTorch can be compared
     """
@@ -109,6 +110,7 @@ class Problem:
     run: Callable[..., Any]
     choose: Callable[..., str]
     refusal: Callable[..., str]
+    declared: Callable[..., np.ndarray | None]
     args: tuple
     gradient: tuple[int, ...] = ()
     dy: np.ndarray | None = None
@@ -216,6 +218,7 @@ def climb(
             ladder.run,
             ladder.choose,
             partial(refusal, ladder),
+            partial(declared, ladder),
             ladder_args,
             gradient,
             dy,
@@ -238,7 +241,8 @@ def climb(
 
     shared = [r for r in parts[0].rungs if r != "loops" and all(r in p.rungs for p in parts)]
     name = f"{layer.op}.{direction}"
-    return [*parts, Problem(layer, name, shared, run, choose, refuse, args, gradient, dy)]
+    none = partial(declared, None)
+    return [*parts, Problem(layer, name, shared, run, choose, refuse, none, args, gradient, dy)]
 
 
 def refusal(ladder: Ladder, rung: str, *args: Any) -> str:
@@ -246,6 +250,13 @@ def refusal(ladder: Ladder, rung: str, *args: Any) -> str:
     with nc.use(rung):
         why = dict(ladder.why(*args))[rung]
     return "" if why == "taken" else why
+
+
+def declared(ladder: Ladder | None, rung: str, *args: Any) -> np.ndarray | None:
+    """The R that a kernel declares because it loses more digits than a sum does."""
+    kernels = ladder.kernels if ladder else ()
+    (error,) = [kernel.error for kernel in kernels if kernel.name == rung] or [None]
+    return error(*args) if error else None
 
 
 def all_ladders() -> dict[str, Ladder]:
@@ -309,6 +320,14 @@ def truth_and_bounds(problem: Problem) -> Bounds:
         for limit, m, t in zip(allowed, moved, truth, strict=True):
             np.maximum(limit, np.abs(m - t) + EPS * np.abs(t), out=limit)
     return [(t, 2 * length * limit) for t, limit in zip(truth, allowed, strict=True)]
+
+
+def bounds_of(problem: Problem, rung: str, expected: Bounds) -> Bounds:
+    """The bounds of one rung: wider where it declares that it loses more."""
+    own = problem.declared(rung, *problem.args)
+    if own is None:
+        return expected
+    return [(expected[0][0], 2 * longest_sum(problem.layer) * EPS * own)]
 
 
 def complaint(result: Any, expected: Bounds) -> str:

@@ -12,10 +12,13 @@ such as "im2col_cy:im2col_f32", so that nothing is compiled or imported before a
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
+import itertools
 import math
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -26,16 +29,46 @@ from . import config
 
 LANGUAGES = ("loops", "numpy", "numba", "cython", "simd")  # slowest first
 Array = np.ndarray
+FLOAT64 = np.dtype(np.float64)
 
 
 # --------------------------------------------------------------------------- buffers
 
 
+LARGE = 1 << 19  # bytes; what the C library may give back to the system when it is freed
+MOST_KEPT = 1 << 27  # bytes
+_kept: dict[int, tuple[weakref.ref[Array], Array]] = {}  # arrays and the blocks they lie in
+_keys = itertools.count()
+
+
 def _allocate(size: int, dtype: np.dtype) -> Array:
     # From the start of a cache line on: a vector that straddles two is loaded twice.
-    block = np.empty(size * dtype.itemsize + 64, np.uint8)
+    nbytes = size * dtype.itemsize + 64
+    keep = LARGE <= nbytes <= MOST_KEPT
+    block = _block(nbytes) if keep else np.empty(nbytes, np.uint8)
     skip = -ctypes.addressof(ctypes.c_char.from_buffer(block.data)) % 64
-    return np.frombuffer(block, dtype, size, skip)
+    # Of `block.data`, not of `block`: NumPy lets views keep the first array that has no other array
+    # below it, and that must be this one, whose end says that nobody sees the block any more.
+    array = np.frombuffer(block.data, dtype, size, skip)
+    if keep:
+        _kept[next(_keys)] = weakref.ref(array), block
+    return array
+
+
+def _block(nbytes: int) -> Array:
+    # The system clears each page of new memory at its first touch, which takes as long as a small
+    # op. A network asks for the same sizes again and again, and may have what nobody sees any more.
+    for key, (array, block) in list(_kept.items()):
+        if len(block) == nbytes and array() is None:
+            with contextlib.suppress(KeyError):  # another thread has taken it
+                del _kept[key]
+                return block
+    total = nbytes
+    for key, (_, block) in reversed(list(_kept.items())):  # the oldest are given up
+        total += len(block)
+        if total > MOST_KEPT:
+            _kept.pop(key, None)
+    return np.empty(nbytes, np.uint8)
 
 
 class _Scratch(threading.local):
@@ -293,7 +326,7 @@ class Ladder:
                 return f"use({backend!r}) does not allow it"
         if kernel.body != "jit":
             for arg in args:
-                if isinstance(arg, np.ndarray) and arg.dtype == np.float64:
+                if isinstance(arg, Array) and arg.dtype == FLOAT64:
                     return "float64 takes the reference"
         if not kernel.when(*args):
             return f"needs {kernel.when.__name__}"

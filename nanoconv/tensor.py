@@ -40,12 +40,14 @@ def apply(op: Op, *inputs: Tensor | None, **attrs: Any) -> Any:
 
     Returns a Tensor, or (Tensor, *extra arrays) where the op's forward returns extras.
     """
+    arrays: list[Array | None] = []
     for t in inputs:
         if t is not None and not isinstance(t, Tensor):
             raise TypeError(f"{op.name}: expected a nanoconv Tensor, got {type(t).__name__}")
+        arrays.append(None if t is None else t._data)
     with np.errstate(all="ignore"):  # 1/0 is inf and log(-1) is NaN, as in PyTorch
         try:
-            result = op.forward(*(None if t is None else t._data for t in inputs), **attrs)
+            result = op.forward(*arrays, **attrs)
         except MemoryError as error:
             raise MemoryError(f"{op.name}: {error}") from None
     array, extra = (result[0], result[1:]) if isinstance(result, tuple) else (result, ())

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import nanoconv
+import nanoconv as nc
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT))  # last: an installed nanoconv stays in front of the source tree's
 
-from benchmarks import measure, reasons, report, start  # noqa: E402
+from benchmarks import eager, measure, reasons, report, start, zoo  # noqa: E402
 from benchmarks.book import better_formats  # noqa: E402
 from benchmarks.calls import CALLS  # noqa: E402
 from benchmarks.layers import LAYERS, NETS, quick_layers  # noqa: E402
@@ -277,7 +277,7 @@ def test_the_command_times_a_layer_and_writes_json(tmp_path):
         [sys.executable, "-P", "-m", "pytest", "benchmarks", "--quick", "--json", str(path),
          "-k", "block14.dw.act-relu6"],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(Path(nanoconv.__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": str(Path(nc.__file__).parents[1])},
         capture_output=True,
         text=True,
         timeout=250,
@@ -293,3 +293,52 @@ def test_the_command_times_a_layer_and_writes_json(tmp_path):
 def test_start_prints_the_ratio(capsys):
     start.main(["--rounds", "1"])
     assert "ratio" in capsys.readouterr().out
+
+
+def test_eager_measures_networks_that_agree(monkeypatch):
+    pytest.importorskip("torch")
+    try:
+        zoo.torchvision()
+    except ImportError:
+        pytest.skip("torchvision is not installed")
+    monkeypatch.setattr(eager, "NETWORKS", ("shufflenet_v2_x0_5",))
+    monkeypatch.setattr(eager, "BATCHES", (2,))
+    monkeypatch.setattr(eager, "SIZE", 64)
+    before = nc.get_num_threads(), torch_threads()
+    try:
+        (found,) = eager.measure(1, 0)
+    finally:
+        nc.set_num_threads(before[0])
+        torch_threads(before[1])
+    assert list(found["times"]) == ["nanoconv", "PyTorch", "channels last"]
+    assert eager.row(found)[:3] == ["shufflenet_v2_x0_5", "2", "1"]
+    with pytest.raises(
+        ValueError, match=r"shufflenet: the scores differ from PyTorch's by 1\.0e\+00"
+    ):
+        eager.check("shufflenet", {"nanoconv": np.zeros(3), "PyTorch": np.ones(3)})
+
+
+def torch_threads(count: int | None = None) -> int:
+    import torch
+
+    if count is not None:
+        torch.set_num_threads(count)
+    return torch.get_num_threads()
+
+
+def test_eager_compares_with_the_quicker_format():
+    times = {
+        "nanoconv": [2.0, 2.0, 8.0],
+        "PyTorch": [3.0, 4.0, 5.0],
+        "channels last": [1.0, 6.0, 7.0],
+    }
+    assert eager.speeds(times) == [0.5, 2.0]  # of the least, of the medians
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc here")
+def test_eager_measures_what_loading_takes(tmp_path):
+    path = tmp_path / "net.safetensors"
+    nc.save({"weight": np.ones(1 << 22, np.float32)}, path)
+    found = eager.load(path, 2)
+    assert len(found["seconds"]) == 2
+    assert found["peak"] > eager.load("numpy")["peak"] + (1 << 24)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -261,7 +262,7 @@ def endless(handler) -> None:
     [
         ([status(404)], OSError, "the server answers 404"),
         ([status(500)], OSError, "the server answers 500"),
-        ([hang_up], OSError, "put this file"),
+        ([hang_up], OSError, f"put {NAME}"),
         ([cut(0)], OSError, "the connection broke after 0 of 1,000,003 bytes"),
         ([lambda h: whole(h, CONTENT[:-1] + b"x")], ValueError, "is not the file"),
         ([lambda h: whole(h, CONTENT[:-1])], ValueError, "is not the file"),
@@ -282,7 +283,7 @@ def test_a_clear_error_and_no_file(server, monkeypatch, answers, kind, message) 
     assert server.url in str(caught.value)
     assert not (cache_folder() / NAME).exists()
     if kind is OSError:
-        assert f"put this file, from elsewhere, into {cache_folder()}" in str(caught.value)
+        assert f"put {NAME}, from elsewhere, into {cache_folder()}" in str(caught.value)
     else:
         assert in_cache() == []
 
@@ -290,8 +291,19 @@ def test_a_clear_error_and_no_file(server, monkeypatch, answers, kind, message) 
 def test_nobody_listens(monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("NANOCONV_CACHE", str(tmp_path))
     monkeypatch.setattr(download, "PAUSE", 0)
-    with pytest.raises(OSError, match=f"put this file, from elsewhere, into {tmp_path}"):
+    with pytest.raises(OSError, match=f"put {NAME}, from elsewhere, into {tmp_path}"):
         fetch(f"http://127.0.0.1:9/{NAME}", CHECKSUM, progress=False)
+
+
+def test_without_a_network_nothing_is_waited_for(monkeypatch, tmp_path) -> None:
+    def no_name(*args, **kwargs):
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setenv("NANOCONV_CACHE", str(tmp_path))
+    monkeypatch.setattr(socket, "getaddrinfo", no_name)
+    monkeypatch.setattr(download, "PAUSE", 3600)
+    with pytest.raises(OSError, match=f"name resolution.*put {NAME}, from"):
+        fetch(f"http://nowhere.invalid/{NAME}", CHECKSUM, progress=False)
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 import nanoconv as nc
+from nanoconv.ops import conv2d, winograd
 
 if nc.isa() is None:
     pytest.skip("no compiled kernels", allow_module_level=True)
 
-gemm_cy, im2col_cy, conv_cy, depthwise_cy, depthwise_rows_cy = (
-    importlib.import_module(f"nanoconv._kernels.{name}")
-    for name in ("gemm_cy", "im2col_cy", "conv_cy", "depthwise_cy", "depthwise_rows_cy")
+MODULES = ("gemm_cy", "im2col_cy", "conv_cy", "depthwise_cy", "depthwise_rows_cy", "winograd_cy")
+gemm_cy, im2col_cy, conv_cy, depthwise_cy, depthwise_rows_cy, winograd_cy = (
+    importlib.import_module(f"nanoconv._kernels.{name}") for name in MODULES
 )
 EPS = float(np.finfo(np.float32).eps)
 FENCE = 64
@@ -68,6 +69,18 @@ DEPTHWISE = [
         for W in (1, 6, 7, 8, 15)
     ),
     (2, 70, 6, 9, 1, 5, 1, 9, 1),
+]
+
+# (N, C, H, W, O, padding): 49 tiles of 4 and of 2, with so many weights that threads share them;
+# one row more; a row of tiles; several panels and a rest; more channels than one block of K
+TILES = [
+    (1, 75, 28, 28, 90, 1),
+    (2, 110, 14, 14, 130, 1),
+    (1, 75, 29, 28, 90, 1),
+    (1, 24, 15, 14, 9, 1),
+    (1, 3, 3, 90, 5, 1),
+    (1, 18, 31, 33, 150, 0),
+    (1, 270, 6, 5, 7, 2),
 ]
 
 
@@ -258,3 +271,34 @@ def test_depthwise(problem):
 
 def test_the_measured_peak_is_a_speed():
     assert 0.1 < gemm_cy.fma_peak_f32(0.01) < 10_000
+
+
+@pytest.mark.parametrize("m", [2, 4])
+@pytest.mark.parametrize("problem", TILES)
+def test_winograd(m, problem):
+    N, C, H, W, O, padding = problem
+    geo = conv2d.conv2d_shape((N, C, H, W), (O, C, 3, 3), 1, padding)
+    x, w, b = random(N, H, W, C), random(O, C, 3, 3), random(O)
+    body = getattr(winograd_cy, f"conv2d_winograd{m}_f32")
+    y = run(body, (N, geo.OH, geo.OW, O), x, w, b, sizes=geo.sizes)
+    wide = [a.astype(np.float64) for a in (x.transpose(0, 3, 1, 2), w, b)]
+    error = np.abs(y.transpose(0, 3, 1, 2) - conv2d.conv2d_forward(*wide, geo))
+    assert (error <= 2 * (9 * C + 1) * EPS * winograd.winograd_bound(*wide, geo, m)).all()
+
+
+@pytest.mark.parametrize("m", [2, 4])
+def test_winograd_reference(m):
+    """In float64 it is the convolution, within the bound; the factor is what its docstring says."""
+    geo = conv2d.conv2d_shape((2, 3, 11, 8), (4, 3, 3, 3), 1, (1, 2, 0, 1))
+    x, w, b = (random(*shape).astype(np.float64) for shape in (geo.x_shape, geo.w_shape, (4,)))
+    limit = 2 * 28 * np.finfo(np.float64).eps * winograd.winograd_bound(x, w, b, geo, m)
+    truth = conv2d.conv2d_forward(x, w, b, geo)
+    assert (np.abs(winograd.winograd_forward(x, w, b, geo, m) - truth) <= limit).all()
+    whole = conv2d.conv2d_shape((1, 3, m + 2, m + 2), (1, 3, 3, 3))  # one tile of ones
+    ones = winograd.winograd_bound(np.ones(whole.x_shape), np.ones(whole.w_shape), None, whole, m)
+    assert ones.max() / 27 == pytest.approx(winograd.winograd_factor(m))
+
+
+def test_winograd_knows_two_tiles():
+    with pytest.raises(ValueError, match="m=3, expected 2 or 4"):
+        winograd.matrices(3)

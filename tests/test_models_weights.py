@@ -48,6 +48,20 @@ def test_a_file_of_ones_own(tmp_path, suffix):
     assert model.features[0][0].padding == (1, 1)
 
 
+@pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.module."])
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
+def test_names_of_a_wrapped_network(tmp_path, suffix, prefix):
+    path = tmp_path / f"wrapped{suffix}"
+    state = models.mobilenet_v1(width_mult=0.25, num_classes=7).state_dict()
+    wrapped = {prefix + name: array for name, array in state.items()}
+    if suffix == ".npz":
+        np.savez(path, **wrapped)
+    else:
+        nc.save(wrapped, path)
+    assert same(models.mobilenet_v1(weights=path, width_mult=0.25), state)
+    assert sorted(nc.load(path)) == sorted(wrapped)
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
 def test_a_file_of_another_precision(tmp_path, dtype):
     path = tmp_path / "mine.npz"

@@ -202,6 +202,14 @@ def test_the_command_counts_a_network(run) -> None:
     assert "1/O + 1/K²" in output
 
 
+def test_the_images_are_of_the_size_that_the_weights_are_for(run) -> None:
+    status, output, _ = run("resnet20", "--depth", 1)
+    assert status == 0
+    (total,) = (line for line in output.splitlines() if line.startswith("ResNetCifar "))
+    assert total.split()[1:3] == ["269,722", "40,551,040"]  # of 32×32 pixels
+    assert "40,551,040" not in run("resnet20", "--size", 64)[1]
+
+
 def test_the_command_prints_json(run) -> None:
     status, output, _ = run(
         "mobilenet_v1", "--set", "width_mult=0.25", "--size", 160, "--json", "--theory"

@@ -27,8 +27,8 @@ PAGE = ROOT / "docs" / "ops.md"
 TOOLS = ("checks", "geometry")  # what the lessons share; no op is defined there
 GROUPS = {
     "Weighted sums": (
-        "linear", "conv2d", "depthwise_conv2d", "conv1d", "conv_transpose2d", "im2col", "unfold",
-        "einsum",
+        "linear", "conv2d", "winograd", "depthwise_conv2d", "conv1d", "conv_transpose2d", "im2col",
+        "unfold", "einsum",
     ),
     "Pooling": (
         "pool2d", "adaptive_pool2d", "pool1d", "lp_pool2d", "learnable_pool2d",

@@ -77,6 +77,8 @@ static void conv_block(const step *s, const conv_rows *at, ptrdiff_t g, ptrdiff_
         .gather = s->gather ? s->gather + g * K : NULL,
         .segments = segments, .K = K,
         .activation = s->activation, .low = s->low, .high = s->high,
+        .has_low = s->activation == CLAMP && s->low > -INFINITY,
+        .has_high = s->activation == CLAMP && s->high < INFINITY,
     };
     const float *x = at->x + (s->gather ? 0 : g * K);
     for (ptrdiff_t p = 0; p < panel_count(N); p++) {
@@ -88,8 +90,7 @@ static void conv_block(const step *s, const conv_rows *at, ptrdiff_t g, ptrdiff_
         part.w_step = width;
         part.b = b + n;
         part.ahead = w + (begin + width) * K * segments;
-        part.ahead_step = first ? LINE_FLOATS : 0;
-        part.x_ahead = !first && n == v0 * LANES && segments == 1;
+        part.fetch = first;
         for (ptrdiff_t q = 0; q < one_by_one; q++) {
             part.w = w + begin * K * segments + q * K * width + n - begin;
             const float *end_of_panel = part.ahead + width * K * segments;
@@ -98,7 +99,7 @@ static void conv_block(const step *s, const conv_rows *at, ptrdiff_t g, ptrdiff_
             for (ptrdiff_t m = p0, next; m < p1; m = next) {
                 ptrdiff_t i = m / at->W, j = m % at->W;
                 next = smaller(p1, (i + 1) * at->W);
-                if (part.ahead >= end_of_panel) part.ahead_step = 0;
+                if (part.ahead >= end_of_panel) part.fetch = 0;
                 conv_run(&part, x + i * at->x_row + q * part.x_row + j * part.x_step,
                          at->y + i * at->y_row + j * s->y.pitch + g * N + n,
                          at->r ? at->r + i * at->r_row + j * s->r.pitch + g * N + n : NULL,

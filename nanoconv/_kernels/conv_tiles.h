@@ -31,12 +31,12 @@ typedef struct {
     const float *w, *b; /* of the tile's first vector */
     ptrdiff_t w_step;   /* floats from k to k: the width of the panel */
     ptrdiff_t segments, K;
-    const float *ahead;    /* what will be read next: a line of it for each k, or the same again */
-    ptrdiff_t ahead_step;
-    int x_ahead; /* instead the pixels of the next tile, which nobody has read yet */
+    const float *ahead;    /* what is read next, */
+    int fetch;             /* if it is to be fetched: a line of it for each two k */
     int resume, unfinished; /* sums begin with what is in y; they are left there as they are */
     int32_t activation;
     float low, high;
+    int has_low, has_high; /* of a clamp: each bound that is one costs an instruction */
 } conv_part;
 
 /* The activations that are seldom, one register after the other, outside of the tiles. */
@@ -51,23 +51,26 @@ static NOINLINE void activate_pixels(float *y, const conv_part *of, ptrdiff_t pi
 
 /* Two k at a time: what counts k takes slots that multiply-adds could have. */
 #define TWICE _Pragma("GCC unroll 2")
+#define STRETCH 16
 
 static ALWAYS_INLINE void conv_tile(const int R, const int V, const int gathered,
                                     const conv_part *of, const float *x, float *y, const float *r) {
     vec sum[MOST_ROWS][PANEL];
+    ptrdiff_t y_step = of->y_step;
     if (of->resume)
         UNROLL for (int m = 0; m < R; m++)
-            UNROLL for (int v = 0; v < V; v++) sum[m][v] = load(y + m * of->y_step + v * LANES);
+            UNROLL for (int v = 0; v < V; v++) sum[m][v] = load(y + m * y_step + v * LANES);
     else
         UNROLL for (int v = 0; v < V; v++) {
-            sum[0][v] = load(of->b + v * LANES);
-            UNROLL for (int m = 1; m < R; m++) sum[m][v] = sum[0][v];
+            vec bias = load(of->b + v * LANES);
+            UNROLL for (int m = 0; m < R; m++) sum[m][v] = bias;
         }
 
     const float *w = of->w;
     const int32_t *gather = of->gather;
     const float *ahead = of->ahead;
-    ptrdiff_t K = of->K, x_step = of->x_step, w_step = of->w_step, ahead_step = of->ahead_step;
+    ptrdiff_t K = of->K, x_step = of->x_step, w_step = of->w_step;
+    const int fetch = of->fetch;
     for (ptrdiff_t q = of->segments; q; q--, x += of->x_row) {
         /* One pointer for 4 pixels, as in gemm.h. */
         const float *x4[MOST_ROWS / 4];
@@ -75,31 +78,50 @@ static ALWAYS_INLINE void conv_tile(const int R, const int V, const int gathered
             x4[p] = x + 4 * p * x_step;
             OPAQUE(x4[p]);
         }
-        TWICE for (ptrdiff_t k = 0; k < K; k++) {
-            ptrdiff_t place = gathered ? gather[k] : 0;
-            vec row[PANEL];
-            UNROLL for (int v = 0; v < V; v++) row[v] = load(w + v * LANES);
-            UNROLL for (int m = 0; m < R; m++) {
-                vec factor = splat(x4[m / 4][m % 4 * x_step + place]);
-                UNROLL for (int v = 0; v < V; v++) sum[m][v] += factor * row[v];
+        for (ptrdiff_t k = 0, end; k < K;) {
+            end = K;
+            if (fetch) { /* what is read next: a few lines every STRETCH of k */
+                UNROLL for (int i = 0; i < STRETCH / 2; i++) PREFETCH(ahead + i * LINE_FLOATS);
+                ahead += STRETCH / 2 * LINE_FLOATS;
+                end = smaller(K, k + STRETCH);
             }
-            if (!gathered) UNROLL for (int p = 0; 4 * p < R; p++) x4[p]++;
-            w += w_step;
-            PREFETCH(ahead);
-            ahead += ahead_step;
+            TWICE for (; k < end; k++) {
+                vec row[PANEL];
+                UNROLL for (int v = 0; v < V; v++) row[v] = load(w + v * LANES);
+                w += w_step;
+                ptrdiff_t place = gathered ? gather[k] : k;
+                UNROLL for (int m = 0; m < R; m++) {
+                    vec factor = splat(x4[m / 4][m % 4 * x_step + place]);
+                    UNROLL for (int v = 0; v < V; v++) sum[m][v] += factor * row[v];
+                }
+            }
         }
     }
 
-    if (r && !of->unfinished)
-        UNROLL for (int m = 0; m < R; m++)
-            UNROLL for (int v = 0; v < V; v++) sum[m][v] += load(r + m * of->r_step + v * LANES);
-    attributes bounds = {of->low, of->high};
-    if (of->activation == CLAMP && !of->unfinished)
-        UNROLL for (int m = 0; m < R; m++)
-            UNROLL for (int v = 0; v < V; v++) sum[m][v] = clamp_vec(sum[m][v], bounds);
-    UNROLL for (int m = 0; m < R; m++)
-        UNROLL for (int v = 0; v < V; v++) store(y + m * of->y_step + v * LANES, sum[m][v]);
-    if (of->activation != CLAMP && !of->unfinished) activate_pixels(y, of, R, V * LANES);
+    const int32_t activation = of->activation;
+    if (!of->unfinished) {
+        ptrdiff_t r_step = of->r_step;
+        if (r)
+            UNROLL for (int m = 0; m < R; m++) {
+                UNROLL for (int v = 0; v < V; v++) sum[m][v] += load(r + v * LANES);
+                r += r_step;
+                OPAQUE(r);
+            }
+        vec low = splat(of->low), high = splat(of->high);
+        if (of->has_low)
+            UNROLL for (int m = 0; m < R; m++)
+                UNROLL for (int v = 0; v < V; v++) sum[m][v] = more(low, sum[m][v]);
+        if (of->has_high)
+            UNROLL for (int m = 0; m < R; m++)
+                UNROLL for (int v = 0; v < V; v++) sum[m][v] = less(high, sum[m][v]);
+    }
+    float *to = y;
+    UNROLL for (int m = 0; m < R; m++) {
+        UNROLL for (int v = 0; v < V; v++) store(to + v * LANES, sum[m][v]);
+        to += y_step;
+        OPAQUE(to); /* else every address is computed beforehand, and there are too few registers */
+    }
+    if (activation != CLAMP && !of->unfinished) activate_pixels(y, of, R, V * LANES);
 }
 
 typedef void conv_tile_function(const conv_part *of, const float *x, float *y, const float *r);
@@ -122,25 +144,22 @@ static conv_tile_function *const CONV_TILES[PANEL + 1][MOST_ROWS + 1][2] = {ALL_
    `columns` floats belong to y: what is behind them may be somebody else's. */
 static void conv_run(conv_part *of, const float *x, float *y, const float *r,
                      ptrdiff_t pixels, ptrdiff_t V, ptrdiff_t columns) {
-    ptrdiff_t tiles = ceil_div(pixels, TILE_ROWS[V]);
+    ptrdiff_t tiles = ceil_div(pixels, TILE_ROWS[V]), least = pixels / tiles;
+    ptrdiff_t larger_ones = pixels - tiles * least, R;
     if (columns == V * LANES) {
-        for (ptrdiff_t i = 0; i < tiles; i++) {
-            ptrdiff_t m = share(pixels, i, tiles), R = share(pixels, i + 1, tiles) - m;
-            if (of->x_ahead) {
-                of->ahead = x + (m + R) * of->x_step;
-                of->ahead_step = R * of->x_step / of->K;
-            }
+        for (ptrdiff_t i = 0, m = 0; i < tiles; i++, m += R) {
+            R = least + (i < larger_ones);
             CONV_TILES[V][R][of->gather != NULL](of, x + m * of->x_step, y + m * of->y_step,
                                                  r ? r + m * of->r_step : NULL);
-            of->ahead += of->K * of->segments * of->ahead_step;
+            if (of->fetch) of->ahead += ceil_div(of->K, STRETCH) * STRETCH / 2 * LINE_FLOATS * of->segments;
         }
         return;
     }
     float edge[MOST_FLOATS];
     conv_part part = *of;
     part.y_step = V * LANES;
-    for (ptrdiff_t i = 0; i < tiles; i++) {
-        ptrdiff_t m = share(pixels, i, tiles), R = share(pixels, i + 1, tiles) - m;
+    for (ptrdiff_t i = 0, m = 0; i < tiles; i++, m += R) {
+        R = least + (i < larger_ones);
         for (ptrdiff_t j = 0; j < R && of->resume; j++)
             copy_floats(edge + j * V * LANES, y + (m + j) * of->y_step, columns);
         CONV_TILES[V][R][of->gather != NULL](&part, x + m * of->x_step, edge,

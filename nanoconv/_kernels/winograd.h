@@ -19,9 +19,10 @@
             α²/(9m²) of the multiplications: 4/9, or 1/4 for m = 4. A block is large enough for
             whole tiles of gemm.h, and small enough for V and M to stay in L2.
 
-   A map of few tiles is one block for all threads: each transforms some tiles, then multiplies at
-   some of the places, so that the weights, by far the most there is to read, are read once; between
-   these phases all meet. Of a larger map each thread has tiles, and scratch, of its own. */
+   With few tiles and many weights there is one block for all threads: each transforms some tiles,
+   then multiplies at some of the places, so that the weights, by far the most there is to read, are
+   read once; between these phases all meet. Otherwise each thread has tiles, and scratch, of its
+   own. */
 #ifndef NANOCONV_WINOGRAD_H
 #define NANOCONV_WINOGRAD_H
 
@@ -29,11 +30,13 @@
 #include "step.h"
 #include "winograd_transforms.h"
 
-#define TILE_BLOCK 28 /* tiles of a block of one thread */
-#define FEW_TILES 49  /* up to here, one block is shared */
+#define TILE_BLOCK 28       /* tiles of a block of one thread */
+#define FEW_TILES 49        /* up to here, */
+#define MANY_WEIGHTS 200000 /* and from so many floats on, one block is shared */
 
 typedef struct {
     ptrdiff_t across, tiles; /* tiles in a row; in the map */
+    int shared;              /* one block for all threads */
     ptrdiff_t block;         /* tiles at most that stand in scratch at once */
     ptrdiff_t C, O;          /* whole vectors */
     ptrdiff_t v_plane, m_plane;
@@ -44,8 +47,9 @@ static inline ptrdiff_t odd_lines(ptrdiff_t n) { return ((n + 15) / 16 | 1) * 16
 
 static inline winograd winograd_sizes(ptrdiff_t m, ptrdiff_t C, ptrdiff_t O, ptrdiff_t H,
                                       ptrdiff_t W) {
-    winograd of = {ceil_div(W, m), ceil_div(H, m) * ceil_div(W, m)};
-    of.block = of.tiles <= FEW_TILES ? of.tiles : TILE_BLOCK;
+    winograd of = {.across = ceil_div(W, m), .tiles = ceil_div(H, m) * ceil_div(W, m)};
+    of.shared = of.tiles <= FEW_TILES && (m + 2) * (m + 2) * C * O >= MANY_WEIGHTS;
+    of.block = of.shared ? of.tiles : smaller(of.tiles, TILE_BLOCK);
     of.C = whole_vectors(C), of.O = whole_vectors(O);
     of.v_plane = odd_lines(of.block * of.C), of.m_plane = odd_lines(of.block * of.O);
     return of;
@@ -56,7 +60,7 @@ static inline ptrdiff_t winograd_scratch(ptrdiff_t m, ptrdiff_t C, ptrdiff_t O, 
                                          ptrdiff_t W, ptrdiff_t T) {
     winograd of = winograd_sizes(m, C, O, H, W);
     ptrdiff_t all = odd_lines(of.O) + (m + 2) * (m + 2) * (of.v_plane + of.m_plane);
-    return of.tiles <= FEW_TILES ? odd_lines(ceil_div(all, T)) : all;
+    return of.shared ? odd_lines(ceil_div(all, T)) : all;
 }
 
 /* ------------------------------------------------------------------------------ phases */
@@ -150,12 +154,11 @@ static ALWAYS_INLINE void winograd_step(const int m, const step *s, ptrdiff_t t,
     const winograd of = winograd_sizes(m, s->K, s->y.C, s->y.H, s->y.W);
     const ptrdiff_t places = (m + 2) * (m + 2), one = m + 3, pairs = places * panel_count(of.O);
     const ptrdiff_t first = share(of.tiles, t, T), last = share(of.tiles, t + 1, T);
-    const int shared = of.tiles <= FEW_TILES;
-    float *zeros = s->scratch + (shared ? 0 : t * s->scratch_floats);
+    float *zeros = s->scratch + (of.shared ? 0 : t * s->scratch_floats);
     float *v = zeros + odd_lines(of.O), *sums = v + places * of.v_plane;
 
-    if (t == 0 || !shared) clear(zeros, of.O);
-    if (shared) {
+    if (t == 0 || !of.shared) clear(zeros, of.O);
+    if (of.shared) {
         inputs(m, s, &of, v, 0, first, last);
         meet(s->meet, T);
         products(s, &of, sums, v, zeros, one, of.tiles, share(pairs, t, T), share(pairs, t + 1, T));

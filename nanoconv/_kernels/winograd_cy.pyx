@@ -1,8 +1,8 @@
 """Winograd's convolution of a dense 3 × 3 window with stride 1, for calls one at a time.
 
-winograd.h computes one image of a compiled plan, which has a halo and whole vectors of channels, and
-whose weights were transformed beforehand. Here all of that is made first: worth it where the image
-is large and has many channels, for then the products take longer than everything around them.
+winograd.h computes one image of a compiled plan, which has a halo and whole vectors of channels,
+and whose weights were transformed beforehand. Here all of that is made first: worth it where the
+image is large and has many channels, for then the products take longer than all around them.
 """
 
 from cython.parallel cimport prange

@@ -95,7 +95,8 @@ static ALWAYS_INLINE void transform_columns(const int m, vec columns[TILE_SIDE][
 /* ------------------------------------------------------------------------------ weights */
 
 /* G·g for LANES weights, in double precision: what is rounded here is wrong in every tile. */
-static ALWAYS_INLINE void times_g(const int m, double u[TILE_SIDE][LANES], const double g[3][LANES]) {
+static ALWAYS_INLINE void times_g(const int m, double u[TILE_SIDE][LANES],
+                                  const double g[3][LANES]) {
     for (int l = 0; l < LANES; l++) {
         double even = g[0][l] + g[2][l], even2 = g[0][l] + 4 * g[2][l];
         u[0][l] = m == 2 ? -g[0][l] : g[0][l] / 4;

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..classify import usual_weights
 from ..graph.separable import separable, theory
 from ..graph.summary import summary
 from ..models import builder
@@ -24,7 +25,13 @@ HEADER = (
 def run_summary(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="mobilenet_v2, resnet18 …")],
     size: Annotated[
-        int | None, typer.Option(min=1, max=LARGEST, help="Height and width of the image.")
+        int | None,
+        typer.Option(
+            min=1,
+            max=LARGEST,
+            help="Height and width of the image: those its weights are for, unless said here.",
+            show_default=False,
+        ),
     ] = None,
     depth: Annotated[
         int | None, typer.Option(min=1, help="Show modules so many names deep, with all inside.")
@@ -44,7 +51,7 @@ def run_summary(
         net = builder(model)(**arguments)
     except TypeError as error:  # an argument that this network has not
         raise ValueError(str(error)) from error
-    side = getattr(net, "image_size", 224) if size is None else size
+    side = usual_weights(model).preprocessing.crop if size is None else size
     shape = (1, image_channels(net), side, side)
     whole = summary(net, shape)
     shown = whole if depth is None else whole.at_depth(depth)

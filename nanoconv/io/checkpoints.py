@@ -86,7 +86,8 @@ def load(path: StrPath, key: str | None = None, *, strip: bool = True) -> dict[s
 
     key     of a PyTorch file with several state dicts, which one; the rule is in state_dicts.py
     strip   take `module.`, `model.` and `_orig_mod.` off the names in a PyTorch file if all have
-            it. Names in the other files stay as they are: what was saved comes back.
+            it. Names in the other files stay as they are: what `save` has written comes back, and
+            a network that is called `model` may be in it. `nc.models` takes prefixes off them too.
 
     bfloat16 becomes float32, everything else keeps its type. The arrays are C-contiguous and can be
     written to, but where PyTorch saved a strided view they are such views; tensors that shared

@@ -17,6 +17,7 @@ import hashlib
 import http.client
 import os
 import re
+import socket
 import sys
 import time
 import urllib.error
@@ -78,7 +79,7 @@ def fetch(url: str, checksum: str, progress: bool | Progress = True) -> Path:
                     download(url, part, show)
         except OSError as error:
             raise OSError(
-                f"{url} cannot be downloaded: {error}. Without a network, put this file, from "
+                f"{url} cannot be downloaded: {error}. Without a network, put {name}, from "
                 f"elsewhere, into {path.parent}"
             ) from error
         if not right(part, checksum):
@@ -126,9 +127,10 @@ def receive(url: str, part: Path, show: Shown) -> None:
         kind = LostConnectionError if error.code >= 500 or error.code in BUSY else OSError
         raise kind(f"the server answers {error.code} {error.reason}") from error
     except (OSError, http.client.HTTPException) as error:
-        raise LostConnectionError(
-            str(getattr(error, "reason", error)) or type(error).__name__
-        ) from error
+        reason = getattr(error, "reason", error)
+        # Where names are not found there is no network, and waiting brings none.
+        kind = OSError if isinstance(reason, socket.gaierror) else LostConnectionError
+        raise kind(str(reason) or type(error).__name__) from error
     with response:
         begins, total = place(response)
         if begins not in (0, have):

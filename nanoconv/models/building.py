@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..io.checkpoints import load
+from ..io.state_dicts import short_names
 from ..nn import AvgPool2d, BatchNorm2d, Conv2d, Linear, MaxPool2d, Module, init
 from ..nn.arguments import count
 from ..ops.dropout import check_probability
@@ -107,8 +108,12 @@ def found(
 
 
 def loaded(network: Callable[..., M], name: str, file: Path, arguments: dict[str, Any]) -> M:
-    """The network with the file's weights, in float32, and as many classes as they are for."""
-    state = {name: single(array) for name, array in load(file).items()}
+    """The network with the file's weights, in float32, and as many classes as they are for.
+
+    Without the prefixes of wrappers in any format: `load` leaves them in its own.
+    """
+    state, _ = short_names(load(file))
+    state = {name: single(array) for name, array in state.items()}
     with init.skipped():
         model = network(**arguments)
         classes = number_of_classes(model, state)

@@ -16,7 +16,9 @@ are new, which is the paper's option A.
     top-1 of CIFAR-10 in the paper                           91.25 %                    93.03 %
     with the published weights                                91.7 %                     93.4 %
 
-He et al., Deep Residual Learning for Image Recognition, arXiv 1512.03385, section 4.2.
+(The 126 million MACs that are often given for resnet56 are those of option B, whose two 1×1
+convolutions cost 262,144 more.) He et al., Deep Residual Learning for Image Recognition, arXiv
+1512.03385, section 4.2.
 
 >>> import nanoconv as nc
 >>> model = resnet20().eval()

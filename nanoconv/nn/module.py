@@ -84,7 +84,8 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward()")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        for hook, with_kwargs in tuple(self._forward_pre_hooks.values()):
+        before, after = self._forward_pre_hooks, self._forward_hooks  # dicts, nearly always empty
+        for hook, with_kwargs in tuple(before.values()) if before else ():
             changed = hook(self, args, kwargs) if with_kwargs else hook(self, args)
             if changed is None:
                 continue
@@ -98,7 +99,7 @@ class Module:
             else:
                 args = changed if isinstance(changed, tuple) else (changed,)
         output = self.forward(*args, **kwargs)
-        for hook, with_kwargs in tuple(self._forward_hooks.values()):
+        for hook, with_kwargs in tuple(after.values()) if after else ():
             given = (args, kwargs, output) if with_kwargs else (args, output)
             changed = hook(self, *given)
             if changed is not None:
@@ -167,9 +168,10 @@ class Module:
         return super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:  # asked only for what is no ordinary attribute
+        own = self.__dict__
         for kind in MEMBERS:
-            if name in self.__dict__.get(kind, ()):
-                return self.__dict__[kind][name]
+            if kind in own and name in own[kind]:
+                return own[kind][name]
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __delattr__(self, name: str) -> None:

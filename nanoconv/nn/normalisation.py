@@ -97,16 +97,11 @@ class _BatchNorm(_Tracking):
         momentum = self.momentum
         if momentum is None:  # the plain average over all batches, this one included
             momentum = 1 / (int(self.num_batches_tracked) + 1) if learning else 0.0
-        y = F.batch_norm(
-            input,
-            self.running_mean if learning or not self.training else None,
-            self.running_var if learning or not self.training else None,
-            self.weight,
-            self.bias,
-            training=self.training or self.running_mean is None,
-            momentum=momentum,
-            eps=self.eps,
-        )
+        mean, var = self.running_mean, self.running_var
+        if self.training and not learning:
+            mean = var = None
+        training = self.training or mean is None
+        y = F.batch_norm(input, mean, var, self.weight, self.bias, training, momentum, self.eps)
         if learning:
             self.num_batches_tracked.add_(1)
         return y

@@ -69,7 +69,7 @@ def batch_norm_shape(x: tuple[int, ...], training: bool, **vectors: Tensor) -> i
     if len(x) < 2:
         raise ValueError(f"batch_norm: input has shape {list(x)}, expected (N, C) or (N, C, …)")
     for name, vector in vectors.items():
-        if vector.shape != (x[1],):
+        if vector.shape != x[1:2]:
             raise ValueError(
                 f"batch_norm: {name} has shape {list(vector.shape)}, expected [{x[1]}]"
             )
@@ -287,23 +287,23 @@ def batch_norm_forward(
     mean: Array | None,
     var: Array | None,
     eps: float,
-) -> tuple[Array, Array, Array, Array]:
-    """y, and μ, σ² and r for the gradient; of the batch unless μ and σ² are given."""
+) -> tuple[Array, Array, Array | None, Array]:
+    """y, and μ, σ² and r for the gradient; of the batch unless μ and σ² are given: then no σ²."""
     C = x.shape[1]
     if mean is None or var is None:
         if not x.size:  # no statistics, and nothing that needs them
             return x.copy(), *np.zeros((3, C), x.dtype)
         return FORWARD(x, filled(w, C, 1, x.dtype), filled(b, C, 0, x.dtype), eps)
-    mean, var = mean.copy(), var.copy()  # the next training batch will change the originals
-    invstd = (1 / np.sqrt(var + eps)).astype(x.dtype)  # (C,)
+    invstd = (1 / np.sqrt(var + eps)).astype(x.dtype, copy=False)  # (C,)
     scale = invstd if w is None else invstd * w
     shift = -mean * scale if b is None else b - mean * scale
-    return AFFINE(x, scale, shift), mean, var, invstd
+    # A copy for the gradient, because the next training batch will change μ; it needs no σ².
+    return AFFINE(x, scale, shift), mean.copy(), None, invstd
 
 
 def batch_norm_backward(
     dy: Array,
-    outputs: tuple[Any, Array, Array, Array],
+    outputs: tuple[Any, Array, Array | None, Array],
     x: Array,
     w: Array | None,
     b: Array | None,

@@ -58,7 +58,7 @@ def channel_shuffle_forward(x: Array, groups: int) -> Array:
 
 def channels_innermost(x: Array, groups: int) -> bool:
     """The channels of a pixel are neighbours in memory; else NumPy moves whole planes at once."""
-    return np.moveaxis(x, 1, -1).flags.c_contiguous
+    return x.transpose(0, *range(2, x.ndim), 1).flags.c_contiguous
 
 
 def call(body: Body, x: Array, groups: int) -> Array:

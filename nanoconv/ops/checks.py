@@ -11,6 +11,8 @@ import numpy as np
 from ..tensor import Tensor
 from .shaping import squeeze, unsqueeze
 
+FLOATS = (np.dtype("float32"), np.dtype("float64"))
+
 
 def given(**tensors: Tensor | None) -> dict[str, Tensor]:
     """Those of the optional arguments that are not None."""
@@ -19,18 +21,17 @@ def given(**tensors: Tensor | None) -> dict[str, Tensor]:
 
 def check_dtypes(op: str, **tensors: Tensor) -> None:
     """All arguments are Tensors of one floating dtype."""
-    first: tuple[str, Tensor] | None = None
+    first = expected = None
     for name, t in tensors.items():
         if not isinstance(t, Tensor):
             raise TypeError(f"{op}: {name} must be a nanoconv Tensor, got {type(t).__name__}")
-        if t.dtype not in (np.float32, np.float64):
-            raise TypeError(f"{op}: {name} is {t.dtype}, expected float32 or float64")
+        dtype = t._data.dtype  # this runs for every op: `t.dtype` takes twice as long
+        if dtype not in FLOATS:
+            raise TypeError(f"{op}: {name} is {dtype}, expected float32 or float64")
         if first is None:
-            first = name, t
-        elif t.dtype != first[1].dtype:
-            raise TypeError(
-                f"{op}: {name} is {t.dtype} but {first[0]} is {first[1].dtype}; convert one"
-            )
+            first, expected = name, dtype
+        elif dtype != expected:
+            raise TypeError(f"{op}: {name} is {dtype} but {first} is {expected}; convert one")
 
 
 def check_bias(op: str, bias: Tensor | None, size: int) -> None:

@@ -48,7 +48,7 @@ from ..tensor import Tensor, apply
 from . import depthwise_conv2d as depthwise
 from .checks import batched, check_bias, check_dtypes, check_groups, given
 from .geometry import Geometry, conv_geometry
-from .winograd import BOUNDS, dense_3x3
+from .winograd import BOUNDS, dense_3x3, large_image
 
 Array = np.ndarray
 
@@ -219,10 +219,18 @@ FORWARD = Ladder(
     kernels=[
         Kernel("simd.pointwise", "gemm_cy:pointwise_f32", when=pointwise),
         Kernel(
-            "simd.winograd4", "winograd_cy:conv2d_winograd4_f32", dense_3x3, False, BOUNDS[4]
+            "simd.winograd4",
+            "winograd_cy:conv2d_winograd4_f32",
+            when=dense_3x3,
+            auto=large_image(600),
+            error=BOUNDS[4],
         ),
         Kernel(
-            "simd.winograd2", "winograd_cy:conv2d_winograd2_f32", dense_3x3, False, BOUNDS[2]
+            "simd.winograd2",
+            "winograd_cy:conv2d_winograd2_f32",
+            when=dense_3x3,
+            auto=large_image(196),
+            error=BOUNDS[2],
         ),
         Kernel("simd.tiles", "tiles_cy:conv2d_tiles_f32", auto=narrow),
         Kernel("cython.im2col", "conv_cy:conv2d_im2col_f32"),

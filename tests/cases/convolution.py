@@ -15,7 +15,6 @@ from nanoconv.ops import (
 
 from .draws import batches, channels, few_channels, window
 
-
 # Around one and two tiles of 2 and of 4; and enough for more than a block of either.
 sides = st.sampled_from((3, 4, 5, 6, 7, 8, 9, 10, 11, 17, 33))
 

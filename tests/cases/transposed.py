@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from nanoconv.ops import conv2d, conv_transpose2d, depthwise_conv2d
 from nanoconv.ops.pad import MODES, RANKS
 
-from .convolution import CONV_LADDERS, DEPTHWISE_LADDERS
+from .convolution import CONV_LADDERS, DEPTHWISE_LADDERS, WINOGRAD
 from .draws import batches, channels, few_channels
 
 TRANSPOSED_LADDERS = (conv_transpose2d.FORWARD, conv2d.FORWARD, conv2d.WEIGHT_GRAD)
@@ -77,7 +77,7 @@ TRANSPOSED = [
             transposed_length,
             TRANSPOSED_DEPTHWISE_LADDERS if kind == "depthwise" else TRANSPOSED_LADDERS,
             multilinear=True,
-            without=() if kind == "pointwise" else ("simd.pointwise",),
+            without=WINOGRAD if kind == "pointwise" else ("simd.pointwise", *WINOGRAD),
         )
         for kind in ("dense", "pointwise", "grouped", "depthwise")
     ),
@@ -89,7 +89,7 @@ TRANSPOSED = [
             transposed_length,
             TRANSPOSED_DEPTHWISE_LADDERS if kind == "depthwise" else TRANSPOSED_LADDERS,
             multilinear=True,
-            without=("simd.pointwise",),
+            without=("simd.pointwise", *WINOGRAD),
         )
         for kind in ("grouped", "depthwise")
     ),
@@ -137,7 +137,7 @@ SIGNALS = [
         DEPTHWISE_LADDERS if kind == "depthwise" else CONV_LADDERS,
         oracle=padded_first,
         multilinear=True,
-        without=("simd.pointwise",),
+        without=("simd.pointwise", *WINOGRAD),
     )
     for kind in ("dense", "grouped", "depthwise")
 ]

@@ -293,7 +293,7 @@ def norms_of(x, last):
     """The kernels of norms with these images: batch norm, and one group per channel of each."""
     N, C, M = (x.shape[0], *x.shape[:0:-1]) if last else x.shape
     w = normal(C)
-    yield "channel_affine_f32", [x.shape], [x, w, w], (N, C, M, last)
+    yield "running_norm_f32", [x.shape, (C,)], [x, w, w, w, w**2, 1e-5], (N, C, M, last)
     for A, G in ((1, C), (N, C)):
         of_group, sizes = normal(A, G), (A, N // A, C, M, G, last)
         kind = "batch" if A == 1 else "group"
@@ -361,9 +361,9 @@ def large(name):
         ("norm", "norm_backward_f32 group planes"),
         ("norm", "norm_backward_f32 group columns"),
         ("norm", "norm_backward_f32 group wide columns"),
-        ("norm", "channel_affine_f32 planes"),
-        ("norm", "channel_affine_f32 columns"),
-        ("norm", "channel_affine_f32 wide columns"),
+        ("norm", "running_norm_f32 planes"),
+        ("norm", "running_norm_f32 columns"),
+        ("norm", "running_norm_f32 wide columns"),
         ("activation", "silu_f32"),
         ("activation", "silu_backward_f32"),
         ("shuffle", "channel_shuffle_f32"),

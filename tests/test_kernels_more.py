@@ -5,12 +5,14 @@ what an op does not show: an accuracy that a file promises, what a window that s
 sizes around the tile, and runs large enough that threads are used at all.
 """
 
+import functools
 import importlib
 import sys
 
 import numpy as np
 import pytest
 
+import nanoconv as nc
 from nanoconv.dispatch import Body
 
 EPS = np.finfo(np.float32).eps
@@ -427,3 +429,21 @@ def test_channels_last_without_the_compiled_transpose(monkeypatch):
     monkeypatch.setitem(sys.modules, "nanoconv._kernels.layout_cy", None)
     np.testing.assert_array_equal(image(x), expected)
     np.testing.assert_array_equal(expected, x.transpose(0, 2, 3, 1))
+
+
+# --------------------------------------------------------------------------- slices of channels
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [(5, 7), (1, 7), (5, 1)])
+@pytest.mark.parametrize(
+    "channels", [slice(0, 9), slice(9, None), slice(3, 4), slice(None, None, 2)]
+)
+def test_convolution_of_some_channels_equals_that_of_their_copy(channels, size, stride):
+    """Bit for bit, whether the compiled body reads them where they are or not."""
+    x = normal(2, *size, 20).transpose(0, 3, 1, 2)[:, channels]
+    weight = nc.tensor(normal(6, x.shape[1], 1, 1, seed=1))
+    conv = functools.partial(nc.functional.conv2d, weight=weight, stride=stride)
+    copied = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    there, alone = (conv(nc.from_numpy(array)).numpy() for array in (x, copied))
+    np.testing.assert_array_equal(there, alone)

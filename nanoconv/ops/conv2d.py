@@ -190,7 +190,7 @@ def pointwise(_a: Array, _b: Array, *rest: Any) -> bool:
 def call_forward(body: Body, x: Array, w: Array, b: Array | None, geo: Geometry) -> Array:
     y = body.empty(geo.y_shape, x.dtype)
     b = np.zeros(geo.O, x.dtype) if b is None else np.ascontiguousarray(b)
-    body(body.image(y), body.image(x), np.ascontiguousarray(w), b, sizes=geo.sizes)
+    body(body.image(y), body.input(x), np.ascontiguousarray(w), b, sizes=geo.sizes)
     return y
 
 

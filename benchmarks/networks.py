@@ -102,7 +102,7 @@ def record(model: Module, x: np.ndarray) -> Record:
             constants[name] = value.detach().numpy()
         return name
 
-    def hear(op: Any, inputs: tuple, attrs: dict, y: Any) -> None:
+    def hear(op: Any, inputs: tuple, attrs: dict, y: Any, extra: tuple) -> None:
         read = tuple(named(value) for value in inputs)
         names[id(y)] = f"y{len(steps)}"
         steps.append(Step(op.name, read, attrs, names[id(y)], y.shape))

@@ -3,6 +3,9 @@
 A `Classifier` is a network with all that its weights need: how photographs are prepared, and what
 its outputs are called. Reading a photograph (decode, resize, crop) costs about as much as a small
 network takes for it, so the next photographs are read by a thread while these are computed.
+
+The network is compiled (`infer/session.py`), unless asked otherwise; it runs eagerly where there
+are no compiled kernels, or `nc.use` does not allow them.
 """
 
 from __future__ import annotations
@@ -21,6 +24,9 @@ from .data.labels import Labels
 from .data.photographs import read_photograph
 from .data.preprocessing import HALF, IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from .functional import softmax
+from .infer.session import Session
+from .infer.session import compile as compile_model
+from .infer.steps import kernels_missing
 from .models.weights import SUFFIXES, WEIGHTS, Weights, weights_of_file
 from .nn import Module, Softmax
 from .tape import no_grad
@@ -39,6 +45,7 @@ class Classifier:
     builder   the network's function in `nanoconv.models`
     classes   how many outputs there are
     labels    what they are called; None if that is not known
+    session   the network compiled; None if it runs eagerly
     """
 
     name: str
@@ -47,11 +54,11 @@ class Classifier:
     preprocessing: Preprocessing
     classes: int
     labels: Labels | None
+    session: Session | None = None
 
-    @no_grad()
     def __call__(self, pixels: Array | Sequence[Array]) -> Array:
         """(N, H, W, 3) uint8, as `preprocessing.pixels` has them → probabilities (N, classes)."""
-        return answers(self.model, self.preprocessing.normalise(pixels))
+        return answers(self.model, self.preprocessing.normalise(pixels), self.session)
 
     def class_name(self, k: int) -> str:
         return self.labels[k] if self.labels else f"class {k}"
@@ -64,9 +71,9 @@ class Classifier:
 
 
 @no_grad()
-def answers(model: Module, images: Array) -> Array:
-    """The probabilities (N, classes) that a network gives images (N, 3, H, W)."""
-    scores = model(from_numpy(images))
+def answers(model: Module, images: Array, session: Session | None = None) -> Array:
+    """The probabilities (N, classes) that a network, or its session, gives images (N, 3, H, W)."""
+    scores = from_numpy(session(images)) if session else model(from_numpy(images))
     last = list(model.modules())[-1]
     return (scores if isinstance(last, Softmax) else softmax(scores, dim=1)).numpy()
 
@@ -76,6 +83,7 @@ def load_classifier(
     weights: str = WEIGHTS_NAME,
     same_padding: bool | None = None,
     normalize: str | None = None,
+    eager: bool = False,
 ) -> Classifier:
     """A network with published weights, or with those of a file.
 
@@ -84,6 +92,7 @@ def load_classifier(
     weights        a name, such as "imagenet", or a file with one of the suffixes of checkpoints
     same_padding   pads as TensorFlow's SAME does; None: as the weights want it
     normalize      "imagenet" or "tensorflow" (−1 to 1); None: as the weights want it
+    eager          run the network layer by layer, not compiled
 
     What is not known of a file is taken from the first weights of its network in
     `models.weights.WEIGHTS`. ValueError for an unknown network or name, and for weights that do not
@@ -112,12 +121,15 @@ def load_classifier(
         mean, std = NORMALIZE[normalize]
         preprocessing = replace(preprocessing, mean=mean, std=std)
     crop = preprocessing.crop
-    classes = answers(network, np.zeros((1, 3, crop, crop), np.float32)).shape[1]
+    shape = (1, 3, crop, crop)
+    compiled = not (eager or kernels_missing())
+    session = compile_model(network, shape, dynamic_batch=True) if compiled else None
+    classes = answers(network, np.zeros(shape, np.float32), session).shape[1]
     names = labels.load(pretrained.labels) if pretrained.labels else None
     if names and len(names) != classes:
         names = None
     title = Path(weights).name if is_file else pretrained.name
-    return Classifier(title, name, network, preprocessing, classes, names)
+    return Classifier(title, name, network, preprocessing, classes, names, session)
 
 
 def usual_weights(builder: str) -> Weights:

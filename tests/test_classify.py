@@ -17,6 +17,7 @@ from nanoconv.classify import Classifier, answers, classify, load_classifier, re
 from nanoconv.data import labels
 from nanoconv.data.labels import Labels
 from nanoconv.data.preprocessing import HALF, IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from nanoconv.infer.steps import kernels_missing
 from nanoconv.models.weights import weights_of_file
 
 Image = pytest.importorskip("PIL.Image", reason="needs the extra [cli]")
@@ -168,6 +169,20 @@ def test_networks_and_weights_that_there_are_not(resnet, tmp_path) -> None:
         load_classifier("resnet20", str(tmp_path / "missing.npz"))
     with pytest.raises(ValueError, match="weights='imaginary', expected"):
         load_classifier("mobilenet_v2", "imaginary")
+
+
+def test_networks_are_compiled_unless_asked_otherwise(resnet, monkeypatch) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    eager = load_classifier("resnet20", str(resnet), eager=True)
+    assert eager.session is None
+    found = load_classifier("resnet20", str(resnet))
+    assert (found.session is None) == bool(kernels_missing())
+    np.testing.assert_allclose(found(x), eager(x), rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(found(x[1:2]), found(x)[1:2])  # of a batch of another size
+    with nc.use("numpy"):
+        assert load_classifier("resnet20", str(resnet)).session is None
+    monkeypatch.setattr("nanoconv.classify.kernels_missing", lambda: "no compiled kernels")
+    assert load_classifier("resnet20", str(resnet)).session is None
 
 
 def test_a_network_that_ends_in_softmax_gets_no_second_one() -> None:
@@ -353,6 +368,16 @@ def test_an_interrupt_ends_it(resnet, tmp_path) -> None:
     assert "classes" in first
     assert (process.returncode, err) == (130, "nanoconv: interrupted\n")
     assert len(out.splitlines()) < 1999
+
+
+def test_the_command_runs_eagerly_if_asked(resnet, tmp_path) -> None:
+    path = photograph(tmp_path / "1.png", "red")
+    answers = []
+    for option in ([], ["--eager"]):
+        finished = run("classify", path, "--model", "resnet20", "--weights", resnet, *option)
+        assert (finished.returncode, finished.stderr) == (0, "")
+        answers.append(json.loads(finished.stdout)["classes"])
+    assert [row["class"] for row in answers[0]] == [row["class"] for row in answers[1]]
 
 
 @pytest.mark.needs_data

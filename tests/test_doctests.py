@@ -51,18 +51,25 @@ def test_the_readme_runs(tmp_path):
     """Its Python blocks, one after the other in a process of their own."""
     blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.M | re.S)
     weights = [block for block in blocks if "weights=" in block]  # needs files and a network
-    assert (len(blocks), len(weights)) == (3, 1)
-    training, choosing = (block for block in blocks if block not in weights)
+    assert (len(blocks), len(weights)) == (4, 1)
+    compiling, training, choosing = sorted(
+        (block for block in blocks if block not in weights),
+        key=lambda block: "nc.compile" not in block,
+    )
     result = run_python(
         f"import os; os.chdir({str(tmp_path)!r})\n"
         + training
         + "from nanoconv import from_numpy; x = from_numpy(test.images[:2])\n"
-        + choosing,
+        + choosing
+        + "import numpy as np; model = nc.models.mobilenet_v2(num_classes=10)\n"
+        "x = np.zeros((1, 3, 224, 224), np.float32); nc.use('auto')\n" + compiling,
         NANOCONV_NUM_THREADS="1",
     )
     assert result.returncode == 0, result.stderr
     line = re.search(r"^10  loss \d\.\d{3}  test accuracy (\d+\.\d)%$", result.stdout, re.M)
     assert float(line[1]) > 90
-    assert "cython.im2col" in result.stdout  # what show_config says at the end
+    assert "cython.im2col" in result.stdout  # what show_config says
+    assert "Limits measured now" in result.stdout
+    assert (tmp_path / "mobilenet_v2.safetensors").exists()
     state = nc.load(tmp_path / "digits.safetensors")
     assert state["9.weight"].shape == (10, 64)

@@ -11,7 +11,7 @@ from test_cli import fails, run
 
 import nanoconv as nc
 from nanoconv import models
-from nanoconv.classify import load_classifier
+from nanoconv.classify import classify, load_classifier
 from nanoconv.data import labels
 from nanoconv.evaluate import Example, evaluate, find_examples
 
@@ -258,6 +258,21 @@ def test_eight_networks_are_right_as_often_as_in_pytorch() -> None:
     theirs = pytorch_predictions([sample / row["filename"] for row in rows], weights)
     for name in EIGHT:
         assert abs(100 * ours[name] - (theirs[name] == truth).sum()) <= 1, name
+
+
+@pytest.mark.needs_data
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", EIGHT)
+def test_compiled_networks_say_what_eager_ones_say(name) -> None:
+    path = str(real_data() / "weights" / f"{name}.npz")
+    examples = find_examples(real_data() / "imagenet_sample")
+    both = [load_classifier(weights=path, eager=eager) for eager in (False, True)]
+    assert both[1].session is None
+    compiled, eager = evaluate(both, examples).evaluations
+    np.testing.assert_array_equal(compiled.predictions, eager.predictions)
+    some = [example.path for example in examples[:8]]
+    for (_, a), (_, b) in zip(classify(both[0], some), classify(both[1], some), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
 
 
 def pytorch_predictions(paths: list[Path], weights: Path) -> dict[str, np.ndarray]:

@@ -15,11 +15,8 @@ ROWS: list[list[set[str]]] = [
     [{"ops", "functional", "gradcheck", "methods"}],
     [{"nn"}, {"graph"}],
     [{"models", "optim", "data", "metrics", "io", "plots"}],
-    [
-        *[{"train"}, {"compress"}, {"io.onnx_export", "io.onnx_import", "onnx"}, {"infer"}],
-        {"classify", "evaluate"},
-    ],
-    [{"demo"}],
+    [{"train"}, {"compress"}, {"io.onnx_export", "io.onnx_import", "onnx"}, {"infer"}],
+    [{"demo"}, {"classify", "evaluate"}],
     [{""}],  # nanoconv/__init__.py
     [{"cli", "__main__"}],
 ]

@@ -8,7 +8,7 @@
                             ▪ ▪ ▪ ▪ ▪ ▪    ├──────────→      ▪ ▪ ▪ ▪ ▪ ▪   →   ▪ ▪ ▪ ▪ ▪ ▪
                             ▪ ▪ ▪ ▪ ▪ ▪   ─┘
 
-   layout   row h of what a depthwise convolution reads is slot h % rows of its ring, with zeros on
+   layout   row h of what a depthwise convolution or a maximum slides over is slot h % rows of its ring, with zeros on
             its left and right; above and below the image stands one row of zeros for all. What a
             1×1 convolution reads are the R rows that were just made. The first part reads a whole
             image, the last one writes one
@@ -24,6 +24,7 @@
 
 #include "conv_steps.h"
 #include "depthwise_rows.h"
+#include "pool_steps.h"
 
 #define MOST_PARTS 8
 
@@ -37,7 +38,9 @@ typedef struct {
     ptrdiff_t oldest[MOST_PARTS]; /* the row in slot 0, of what no window slides over */
 } band;
 
-static int slides(const step *part) { return part->run == depthwise_step; }
+static int slides(const step *part) {
+    return part->run == depthwise_step || part->run == max_pool_step;
+}
 
 /* Rows of y at once: some hundred pixels, at most 4 rows. */
 static ptrdiff_t band_rows(const step *s) {
@@ -106,14 +109,26 @@ static void depthwise_band(const band *b, ptrdiff_t j, ptrdiff_t i0, ptrdiff_t i
     }
 }
 
+static void max_pool_band(const band *b, ptrdiff_t j, ptrdiff_t i0, ptrdiff_t i1) {
+    const step *s = &b->parts[j];
+    for (ptrdiff_t i = i0, left; i < i1; i++) {
+        const float *rows[3];
+        for (ptrdiff_t u = 0; u < 3; u++)
+            rows[u] = band_row(b, j - 1, inside(i * s->of.sh - s->of.pt + u, s->x.H), &left);
+        max_pool_row(s, rows, band_row(b, j, i, &left));
+    }
+}
+
 /* Computes what is missing of the rows of part j up to `end`. */
 static void produce(band *b, ptrdiff_t j, ptrdiff_t end) {
     ptrdiff_t begin = b->done[j];
     if (begin >= end) return;
     if (j) produce(b, j - 1, end_needed(&b->parts[j], end));
     b->oldest[j] = begin;
-    if (slides(&b->parts[j]))
+    if (b->parts[j].run == depthwise_step)
         depthwise_band(b, j, begin, end);
+    else if (b->parts[j].run == max_pool_step)
+        max_pool_band(b, j, begin, end);
     else
         conv_band(b, j, begin, end);
     b->done[j] = end;

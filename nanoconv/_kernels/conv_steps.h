@@ -1,7 +1,8 @@
 /* A dense or grouped convolution of one image, of any window, stride and dilation, as a step.
 
-   layout   images as in step.h, whose halo is at least the padding. A stem may read an image whose
-            pixels are C floats apart, without lanes that are 0
+   layout   images as in step.h, whose halo is at least the padding. Both may have pixels that are C
+            floats apart, without lanes that are 0: x is read one float at a time, and of y only
+            what belongs to it is written
    loops    groups → blocks of pixels → panels of output channels → pieces of a row → tiles
    tile     conv_tiles.h
    why      a block of some hundred pixels stays in L1 or L2 while all panels pass over it, a panel
@@ -16,10 +17,35 @@
 #include "conv_tiles.h"
 
 enum {
-    FEW_PIXELS = 64,      /* up to 8×8, threads share out channels */
+    FEW_PIXELS = 16,      /* up to 4×4, threads share out channels */
     BLOCK = 128,          /* pixels */
     LARGE_PANEL = 100000, /* floats: a panel of a large window takes its segments one by one */
 };
+
+/* Packs panel p of one group's weights w[n, c, t], t = (u, v), N × C × taps: k is (t, c). As
+   pack_columns does it, but each vector goes to the place of its tap. */
+static void conv_weights(float *packed, const float *w, ptrdiff_t N, ptrdiff_t C, ptrdiff_t taps,
+                         ptrdiff_t p) {
+    ptrdiff_t begin = panel_begin(p, N), end = panel_begin(p + 1, N), width = end - begin;
+    ptrdiff_t K = C * taps;
+    for (ptrdiff_t n = begin; n < end; n += LANES) {
+        float *to = packed + begin * K + n - begin;
+        for (ptrdiff_t k = 0, c = 0, t = 0; k < K; k += LANES) {
+            ptrdiff_t count = smaller(LANES, K - k);
+            vec square[LANES];
+            UNROLL for (int l = 0; l < LANES; l++) {
+                const float *from = w + smaller(n + l, N - 1) * K + k;
+                square[l] = count == LANES ? load(from) : load_first(from, count);
+                if (n + l >= N) square[l] = splat(0);
+            }
+            transpose(square);
+            for (ptrdiff_t l = 0; l < count; l++) {
+                store(to + (t * C + c) * width, square[l]);
+                if (++t == taps) t = 0, c++;
+            }
+        }
+    }
+}
 
 /* True if the pixels of all rows are as far apart as those of one. */
 static int is_flat(const step *s) {
@@ -43,6 +69,7 @@ static void conv_block(const step *s, const conv_rows *at, ptrdiff_t g, ptrdiff_
                        ptrdiff_t v0, ptrdiff_t v1, int first) {
     ptrdiff_t N = s->y.C / s->of.G, K = s->K, segments = s->of.KH;
     ptrdiff_t per_group = whole_vectors(N);
+    int exact = s->of.G > 1 || s->y.pitch % LANES; /* behind the N outputs stands something else */
     const float *w = s->w + g * per_group * K * segments, *b = s->b + g * per_group;
     conv_part part = {
         .x_step = s->of.sw * s->x.pitch, .x_row = s->of.dh * s->x.row,
@@ -76,7 +103,7 @@ static void conv_block(const step *s, const conv_rows *at, ptrdiff_t g, ptrdiff_
                 conv_run(&part, x + i * at->x_row + q * part.x_row + j * part.x_step,
                          at->y + i * at->y_row + j * s->y.pitch + g * N + n,
                          at->r ? at->r + i * at->r_row + j * s->r.pitch + g * N + n : NULL,
-                         next - m, (end - n) / LANES, smaller(end, s->of.G > 1 ? N : end) - n);
+                         next - m, (end - n) / LANES, (exact ? smaller(end, N) : end) - n);
             }
         }
     }

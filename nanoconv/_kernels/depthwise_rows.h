@@ -28,7 +28,6 @@
 #define DEPTHWISE_COLUMNS 7
 #define DEPTHWISE_CHUNK 64   /* channels, */
 #define DEPTHWISE_WIDE 56    /* of images that are less wide */
-#define DEPTHWISE_LOW 7      /* images up to this height are shared out by channel */
 #define DEPTHWISE_INPUTS 512 /* rows of the input that two rows of the output may need */
 
 /* Columns j ≤ · < j + T of R rows, channels c ≤ · < end. */
@@ -230,18 +229,14 @@ static void depthwise_pack(float *packed, const float *w, ptrdiff_t taps, ptrdif
             store(packed, c + LANES <= C ? load(w + k * C + c) : load_first(w + k * C + c, C - c));
 }
 
-/* The whole image, whose halo is as wide as the windows need. Threads share out rows, or channels
-   if there are few rows. */
+/* The whole image, whose halo is as wide as the windows need. Threads share out rows, as the
+   convolutions before and behind do: most of what they read is in their own cache. */
 static void depthwise_step(const step *s, ptrdiff_t t, ptrdiff_t T) {
     const window *of = &s->of;
     ptrdiff_t H = s->y.H, C = depthwise_whole(s), chunk = depthwise_chunk(s);
-    ptrdiff_t begin = share(H, t, T), end = share(H, t + 1, T), c0 = 0, c1 = C;
+    ptrdiff_t begin = share(H, t, T), end = share(H, t + 1, T);
     clear_sides(&s->y, begin, end);
-    if (H <= DEPTHWISE_LOW) {
-        begin = 0, end = H;
-        c0 = share(C / LANES, t, T) * LANES, c1 = share(C / LANES, t + 1, T) * LANES;
-    }
-    for (ptrdiff_t c = c0; c < c1; c += chunk)
+    for (ptrdiff_t c = 0; c < C; c += chunk)
         for (ptrdiff_t i = begin, count; i < end; i += count) {
             const float *rows[DEPTHWISE_INPUTS], *res[2];
             float *out[2];
@@ -254,7 +249,7 @@ static void depthwise_step(const step *s, ptrdiff_t t, ptrdiff_t T) {
                 res[k] = s->r.at ? pixel(&s->r, i + k, 0) : NULL;
             }
             depthwise_channels(s, rows, out, s->r.at ? res : NULL, count, c,
-                               smaller(c + chunk, c1));
+                               smaller(c + chunk, C));
         }
 }
 

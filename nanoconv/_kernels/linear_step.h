@@ -37,6 +37,25 @@ static inline ptrdiff_t linear_panel(ptrdiff_t O, ptrdiff_t p) {
     return share(vectors(O), p, linear_panels(O));
 }
 
+/* The same, of panel p of w (O, K), a square of LANES outputs and LANES k at a time. */
+static void linear_weights(float *packed, const float *w, ptrdiff_t O, ptrdiff_t K, ptrdiff_t p) {
+    ptrdiff_t begin = linear_panel(O, p), end = linear_panel(O, p + 1);
+    ptrdiff_t width = (end - begin) * LANES;
+    for (ptrdiff_t v = begin; v < end; v++) {
+        float *to = packed + begin * LANES * K + (v - begin) * LANES;
+        for (ptrdiff_t k = 0; k < K; k += LANES) {
+            ptrdiff_t count = smaller(LANES, K - k);
+            vec square[LANES];
+            UNROLL for (int l = 0; l < LANES; l++) {
+                const float *from = w + smaller(v * LANES + l, O - 1) * K + k;
+                square[l] = count == LANES ? load(from) : load_first(from, count);
+            }
+            transpose(square);
+            for (ptrdiff_t l = 0; l < count; l++) store(to + (k + l) * width, square[l]);
+        }
+    }
+}
+
 /* V vectors of outputs from `first` on, whose weights stand at w, in rows `width` floats apart. */
 static ALWAYS_INLINE void linear_vectors(const step *s, const float *w, ptrdiff_t width,
                                          ptrdiff_t first, const int V) {

@@ -48,6 +48,13 @@ cdef extern from "steps.h" nogil:
     ctypedef struct Band "band":
         pass
     Py_ssize_t band_memory(const Step *s, float *scratch, Band *b)
+    void winograd2_weights(
+        float *packed, const float *w, Py_ssize_t O, Py_ssize_t C,
+        Py_ssize_t first, Py_ssize_t last)
+    void winograd4_weights(
+        float *packed, const float *w, Py_ssize_t O, Py_ssize_t C,
+        Py_ssize_t first, Py_ssize_t last)
+    Py_ssize_t panel_count(Py_ssize_t N)
     void run_steps(const Step *steps, Py_ssize_t n, Barrier *b, Py_ssize_t t, Py_ssize_t T)
     void run_team(const Step *steps, Py_ssize_t n, Barrier *b, Py_ssize_t T)
     void time_team(const Step *steps, Py_ssize_t n, Barrier *b, Py_ssize_t T, double *seconds)
@@ -94,18 +101,38 @@ def winograd_scratch(m, C, O, H, W, T):
     return scratch_of_winograd(m, C, O, H, W, T)
 
 
-def bandwidth(int threads):
-    """GB/s at which `threads` threads read 64 MB each: what no second-level cache holds."""
-    cdef Py_ssize_t floats = 1 << 24, t, T = threads
-    cdef float[::1] memory = cvarray((floats * T,), sizeof(float), "f")
+def winograd_weights(float[::1] packed, const float[:, :, :, ::1] w, int m):
+    """U of the weights w (O, C, 3, 3) for F(m x m, 3 x 3), transformed and packed."""
+    cdef Py_ssize_t O = w.shape[0], C = w.shape[1], p
+    for p in prange(panel_count(O), nogil=True):
+        if m == 2:
+            winograd2_weights(&packed[0], &w[0, 0, 0, 0], O, C, p, p + 1)
+        else:
+            winograd4_weights(&packed[0], &w[0, 0, 0, 0], O, C, p, p + 1)
+
+
+cdef void read_block(
+    const float *block, Py_ssize_t floats, Py_ssize_t times
+) noexcept nogil:
+    cdef Py_ssize_t _k
+    for _k in range(times):
+        sum_of(block, floats)
+
+
+def bandwidth(const float[::1] block, int threads):
+    """GB/s at which threads read their parts of a block again and again: the best of some times."""
+    cdef Py_ssize_t t, T = threads, whole = 8 * LANES
+    cdef Py_ssize_t floats = block.shape[0] // T // whole * whole
+    if floats == 0:
+        raise ValueError(f"bandwidth: a block of {block.shape[0]} floats is too small")
+    cdef Py_ssize_t times = max(1, (1 << 23) // floats)
     cdef double best = 0
-    memory[:] = 1
-    for _ in range(5):
+    for _ in range(10):
         begin = perf_counter()
         with nogil:
             for t in prange(T, schedule="static", num_threads=threads):
-                sum_of(&memory[t * floats], floats)
-        best = max(best, 4e-9 * floats * T / (perf_counter() - begin))
+                read_block(&block[t * floats], floats, times)
+        best = max(best, 4e-9 * floats * times * T / (perf_counter() - begin))
     return best
 
 

@@ -26,14 +26,13 @@ static ALWAYS_INLINE ptrdiff_t inside(ptrdiff_t h, ptrdiff_t H) {
     return larger(0, smaller(h, H - 1));
 }
 
-/* Row i of 3 × 3 windows, sw = 1 or 2 columns apart, of V vectors of channels from c on. */
-static ALWAYS_INLINE void walk_3x3(const step *s, ptrdiff_t i, ptrdiff_t c, const int V,
-                                   const int sw) {
+/* A row of 3 × 3 windows, sw = 1 or 2 columns apart, of V vectors of channels from c on. */
+static ALWAYS_INLINE void walk_3x3(const step *s, const float *const rows[3], float *to,
+                                   ptrdiff_t c, const int V, const int sw) {
     image x = s->x, y = s->y;
     const float *row[3];
-    UNROLL for (int u = 0; u < 3; u++)
-        row[u] = pixel(&x, inside(i * s->of.sh - s->of.pt + u, x.H), 0) + c;
-    float *to = pixel(&y, i, 0) + c;
+    UNROLL for (int u = 0; u < 3; u++) row[u] = rows[u] + c;
+    to += c;
     ptrdiff_t w = -s->of.pl;
     vec left[4], middle[4];
     UNROLL for (int k = 0; k < V; k++) {
@@ -52,11 +51,25 @@ static ALWAYS_INLINE void walk_3x3(const step *s, ptrdiff_t i, ptrdiff_t c, cons
     }
 }
 
-static ALWAYS_INLINE void walk_strips(const step *s, ptrdiff_t i, const int sw) {
+static ALWAYS_INLINE void walk_strips(const step *s, const float *const rows[3], float *to,
+                                      const int sw) {
     ptrdiff_t c = 0, C = vectors(s->y.C) * LANES;
-    for (; c + 4 * LANES <= C; c += 4 * LANES) walk_3x3(s, i, c, 4, sw);
-    for (; c + 2 * LANES <= C; c += 2 * LANES) walk_3x3(s, i, c, 2, sw);
-    for (; c < C; c += LANES) walk_3x3(s, i, c, 1, sw);
+    for (; c + 4 * LANES <= C; c += 4 * LANES) walk_3x3(s, rows, to, c, 4, sw);
+    for (; c + 2 * LANES <= C; c += 2 * LANES) walk_3x3(s, rows, to, c, 2, sw);
+    for (; c < C; c += LANES) walk_3x3(s, rows, to, c, 1, sw);
+}
+
+/* True for windows of 3 × 3 neighbours, 1 or 2 columns apart, which a strip can walk along. */
+static int max_pool_walks(const step *s) {
+    const window *k = &s->of;
+    return k->KH == 3 && k->KW == 3 && k->sw <= 2 && k->dh == 1 && k->dw == 1;
+}
+
+/* One row of y from pixel 0 on, of windows that walk. rows[u] is the row that tap u sees, or, where
+   there is none, the nearest one that there is. */
+static void max_pool_row(const step *s, const float *const rows[3], float *to) {
+    if (s->of.sw == 1) walk_strips(s, rows, to, 1);
+    else walk_strips(s, rows, to, 2);
 }
 
 /* The taps of `KH` rows from h on, `dh` apart, that lie among H; the same of columns. */
@@ -78,10 +91,11 @@ static void max_pool_step(const step *s, ptrdiff_t t, ptrdiff_t T) {
     const image *x = &s->x, *y = &s->y;
     window k = s->of;
     ptrdiff_t h0 = share(y->H, t, T), h1 = share(y->H, t + 1, T);
-    int walks = k.KH == 3 && k.KW == 3 && k.sw <= 2 && k.dh == 1 && k.dw == 1;
+    int walks = max_pool_walks(s);
     for (ptrdiff_t i = h0; i < h1; i++) {
-        if (walks && k.sw == 1) walk_strips(s, i, 1);
-        if (walks && k.sw == 2) walk_strips(s, i, 2);
+        const float *rows[3];
+        for (int u = 0; u < 3; u++) rows[u] = pixel(x, inside(i * k.sh - k.pt + u, x->H), 0);
+        if (walks) max_pool_row(s, rows, pixel(y, i, 0));
         for (ptrdiff_t j = 0; j < y->W && !walks; j++) {
             taps of = {.dh = k.dh, .dw = k.dw, .W = x->row / x->pitch};
             cut(i * k.sh - k.pt, k.KH, k.dh, x->H, &of.h0, &of.h1);
@@ -129,36 +143,47 @@ static void window_mean_step(const step *s, ptrdiff_t t, ptrdiff_t T) {
 
 /* ----------------------------------------------------------------------- the whole image */
 
-/* Sums of V vectors of channels over all pixels. Each row has 4 sums for each vector, which its
-   pixels join in turn: one addition need not wait for the one before, and short sums have small
-   errors. */
-static ALWAYS_INLINE void mean_of_all(const image *x, float *y, ptrdiff_t c, const int V) {
-    vec total[4];
-    UNROLL for (int k = 0; k < V; k++) total[k] = (vec){0};
-    for (ptrdiff_t h = 0; h < x->H; h++) {
-        const float *p = pixel(x, h, 0) + c;
-        vec part[4][4];
-        UNROLL for (int k = 0; k < V; k++)
-            UNROLL for (int q = 0; q < 4; q++) part[k][q] = (vec){0};
-        ptrdiff_t w = 0;
-        for (; w + 4 <= x->W; w += 4)
-            UNROLL for (int q = 0; q < 4; q++, p += x->pitch)
-                UNROLL for (int k = 0; k < V; k++) part[k][q] += load(p + k * LANES);
-        for (; w < x->W; w++, p += x->pitch)
-            UNROLL for (int k = 0; k < V; k++) part[k][0] += load(p + k * LANES);
-        UNROLL for (int k = 0; k < V; k++)
-            total[k] += (part[k][0] + part[k][1]) + (part[k][2] + part[k][3]);
-    }
-    vec scale = splat(1.0f / (float)(x->H * x->W));
-    UNROLL for (int k = 0; k < V; k++) store(y + c + k * LANES, total[k] * scale);
+/* Sums of V vectors of channels over one row. Its pixels join 4 sums of each vector in turn: one
+   addition need not wait for the one before, and short sums have small errors. */
+static ALWAYS_INLINE void sum_of_row(float *sum, const float *p, ptrdiff_t W, ptrdiff_t pitch,
+                                     const int V) {
+    vec part[4][4];
+    UNROLL for (int k = 0; k < V; k++)
+        UNROLL for (int q = 0; q < 4; q++) part[k][q] = (vec){0};
+    ptrdiff_t w = 0;
+    for (; w + 4 <= W; w += 4)
+        UNROLL for (int q = 0; q < 4; q++, p += pitch)
+            UNROLL for (int k = 0; k < V; k++) part[k][q] += load(p + k * LANES);
+    for (; w < W; w++, p += pitch)
+        UNROLL for (int k = 0; k < V; k++) part[k][0] += load(p + k * LANES);
+    UNROLL for (int k = 0; k < V; k++)
+        store(sum + k * LANES, (part[k][0] + part[k][1]) + (part[k][2] + part[k][3]));
 }
 
-/* y[0, 0] = the mean of all pixels of x. */
+/* Floats of scratch: the sums of every row. */
+static inline ptrdiff_t global_pool_scratch(ptrdiff_t C, ptrdiff_t H) {
+    return vectors(C) * LANES * H;
+}
+
+/* y[0, 0] = the mean of all pixels of x. Each thread sums the rows that it has computed itself, as
+   they are in its own cache; then the sums of all rows are added in their order. */
 static void global_pool_step(const step *s, ptrdiff_t t, ptrdiff_t T) {
-    ptrdiff_t V = vectors(s->y.C), strips = (V + 1) / 2;
-    for (ptrdiff_t k = share(strips, t, T); k < share(strips, t + 1, T); k++)
-        if (2 * k + 1 < V) mean_of_all(&s->x, s->y.at, 2 * k * LANES, 2);
-        else mean_of_all(&s->x, s->y.at, 2 * k * LANES, 1);
+    const image *x = &s->x;
+    ptrdiff_t V = vectors(s->y.C), C = V * LANES;
+    for (ptrdiff_t h = share(x->H, t, T); h < share(x->H, t + 1, T); h++) {
+        ptrdiff_t v = 0;
+        for (; v + 2 <= V; v += 2)
+            sum_of_row(s->scratch + h * C + v * LANES, pixel(x, h, 0) + v * LANES, x->W, x->pitch, 2);
+        if (v < V)
+            sum_of_row(s->scratch + h * C + v * LANES, pixel(x, h, 0) + v * LANES, x->W, x->pitch, 1);
+    }
+    meet(s->meet, T);
+    vec scale = splat(1.0f / (float)(x->H * x->W));
+    for (ptrdiff_t v = share(V, t, T); v < share(V, t + 1, T); v++) {
+        vec total = {0};
+        for (ptrdiff_t h = 0; h < x->H; h++) total += load(s->scratch + h * C + v * LANES);
+        store(s->y.at + v * LANES, total * scale);
+    }
     if (t == 0) clear_sides(&s->y, 0, 1);
 }
 

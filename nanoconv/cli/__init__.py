@@ -6,6 +6,7 @@
     nanoconv summary MODEL            what a network costs, layer by layer
     nanoconv classify PHOTO...        say what is in photographs
     nanoconv evaluate FOLDER          how many photographs of known classes networks get right
+    nanoconv bench MODEL              compile a network; time every step and the whole
     nanoconv inspect FILE             what is in a checkpoint, without loading or running any of it
     nanoconv config                   versions, threads, kernels; what is missing and why
 
@@ -26,6 +27,7 @@ except ImportError as error:
     sys.exit(f'nanoconv: the command line needs {error.name}: pip install "nanoconv[cli]"')
 
 from .. import __version__, config
+from .bench import run_bench
 from .classify import run_classify
 from .console import reason, remember_interrupts
 from .demo import run_demo
@@ -44,6 +46,7 @@ app.command("download")(download)
 app.command("summary")(run_summary)
 app.command("classify")(run_classify)
 app.command("evaluate")(run_evaluate)
+app.command("bench")(run_bench)
 app.command("inspect")(inspect)
 
 

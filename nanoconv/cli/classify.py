@@ -56,6 +56,7 @@ Normalization = Annotated[
         help="Mean and deviation of ImageNet's colours, or −1 to 1: likewise.", show_default=False
     ),
 ]
+Eager = Annotated[bool, typer.Option("--eager", help="Run layer by layer, not compiled.")]
 Batch = Annotated[int, typer.Option(min=1, help="Photographs that are computed at once.")]
 
 
@@ -72,6 +73,7 @@ def run_classify(
     same_padding: SamePadding = None,
     normalize: Normalization = None,
     as_json: AsJson = False,
+    eager: Eager = False,
     batch: Batch = BATCH,
     threads: Threads = None,
 ) -> None:
@@ -79,7 +81,7 @@ def run_classify(
     if threads is not None:
         config.set_num_threads(threads)
     paths = find_photographs(photographs)
-    classifier = load_classifier(model, weights, same_padding, normalize)
+    classifier = load_classifier(model, weights, same_padding, normalize, eager)
     table = None if as_json or not Console().is_terminal else answer_table(top)
     failed = False
     with bar(len(paths), streaming=table is None) as bars:

@@ -14,7 +14,17 @@ from .. import config
 from ..classify import BATCH, WEIGHTS_NAME, Classifier, load_classifier
 from ..evaluate import Evaluation, Example, Run, evaluate, find_examples
 from ..models.weights import SUFFIXES
-from .classify import Batch, Model, Normalization, SamePadding, bar, complain, shown, why_not
+from .classify import (
+    Batch,
+    Eager,
+    Model,
+    Normalization,
+    SamePadding,
+    bar,
+    complain,
+    shown,
+    why_not,
+)
 from .console import AsJson, Interrupt, Threads, print_table, reason
 
 HEADING = ["weights", "network", "top-1", "top-5", "precision", "recall", "F1", "photographs/s"]
@@ -42,6 +52,7 @@ def run_evaluate(
     normalize: Normalization = None,
     classes: Annotated[bool, typer.Option("--classes", help="Also a table of classes.")] = False,
     as_json: AsJson = False,
+    eager: Eager = False,
     batch: Batch = BATCH,
     threads: Threads = None,
 ) -> None:
@@ -52,7 +63,7 @@ def run_evaluate(
     classifiers = [
         classifier
         for name in weights or [WEIGHTS_NAME]
-        for classifier in load_all(name, examples, model, same_padding, normalize)
+        for classifier in load_all(name, examples, model, same_padding, normalize, eager)
     ]
     with bar(len(examples), streaming=False) as bars:
 
@@ -80,14 +91,15 @@ def load_all(
     model: str | None,
     same_padding: bool | None,
     normalize: str | None,
+    eager: bool,
 ) -> list[Classifier]:
     """One classifier, or one for each file of a folder, but for those that know other classes."""
     if not Path(weights).is_dir():
-        return [load_classifier(model, weights, same_padding, normalize)]
+        return [load_classifier(model, weights, same_padding, normalize, eager)]
     found = []
     for file in sorted(path for path in Path(weights).iterdir() if path.suffix in SUFFIXES):
         try:
-            classifier = load_classifier(model, str(file), same_padding, normalize)
+            classifier = load_classifier(model, str(file), same_padding, normalize, eager)
             for example in examples:
                 example.label(classifier)
         except ValueError as error:

@@ -72,18 +72,23 @@ def conv2d(low: Lowering, node: Node) -> None:
     machine = low.machine
     one_run = len(x.runs) == 1 and not x.strided
     Cg, Og = geo.C // geo.G, geo.O // geo.G
+    # Short segments cost as much to begin as to sum: of few channels, all taps are one segment.
+    one_segment = geo.KH > 1 and geo.KW * Cg < 16
 
     def as_run() -> bool:
         """What the window sees of a row is one run of floats. Lanes that are no channels would be
         in it with weights of 0, and 0·∞ is NaN. Groups of 1×1 are runs one behind the other."""
         dense = geo.G == geo.dw == 1 and x.buffer.shape.pitch == geo.C
-        return one_run and (geo.KW == 1 or dense)
+        return one_run and not one_segment and (geo.KW == 1 or dense)
 
     def table() -> Array | None:
         if as_run():
             return None
         draft.why += ", channels through a table"
         taps = np.arange(geo.KW) * geo.dw * x.buffer.shape.pitch * x.sw
+        if one_segment:
+            rows = np.arange(geo.KH) * geo.dh * x.buffer.row * x.sh
+            taps = (rows[:, None] + taps).ravel()
         grouped = places(x).reshape(geo.G, 1, Cg) + taps[:, None]
         return grouped.astype(np.int32)
 
@@ -93,7 +98,9 @@ def conv2d(low: Lowering, node: Node) -> None:
         "conv", x, y, r, window(geo), geo.KW * Cg, activation(node.attrs),
         lambda: Packed(floats, lambda: packing.dense(machine, w, geo.G)),
     )  # fmt: skip
-    draft.gather = None if one_run and geo.KW == 1 else table
+    draft.gather = None if one_run and geo.KW == 1 and not one_segment else table
+    if one_segment:
+        draft.window, draft.K = (1, *window(geo)[1:]), geo.KH * geo.KW * Cg
     draft.b = bias(low, b, geo.O, geo.G)
     kind = "1×1" if geo.KH == geo.KW == 1 else f"{geo.KH}×{geo.KW}"
     kind += f"/{geo.sh}" if geo.sh > 1 else ""
@@ -119,7 +126,7 @@ def winograd_tile(low: Lowering, geo: Geometry) -> int:
         places = (m + 2) ** 2 if m > 1 else 9
         weights = places * geo.C * geo.O
         transforms = 12 * tiles * places * (geo.C + geo.O) if m > 1 else 0
-        streamed = 12 * weights if weights > 200_000 else 0
+        streamed = 9 * weights if weights > 500_000 else 0
         return tiles * places * geo.C * geo.O + transforms + streamed
 
     best = min((1, 2, 4), key=cost)
@@ -131,15 +138,15 @@ def winograd(
 ) -> None:
     from nanoconv._kernels import plan_cy
 
-    from ..ops.winograd import winograd_weights
-
     machine = low.machine
     x = low.pixels(node.inputs[0])
     x.buffer.demand(around(geo))
     floats = (m + 2) ** 2 * geo.C * machine.whole(geo.O)
 
     def make() -> Array:
-        return np.concatenate([packing.matrix(machine, u) for u in winograd_weights(w, m)])
+        packed = np.empty(floats, np.float32)
+        plan_cy.winograd_weights(packed, np.ascontiguousarray(w), m)
+        return packed
 
     draft = Draft(
         f"winograd{m}", x, low.new(geo.O, geo.OH, geo.OW), r, window(geo), geo.C,

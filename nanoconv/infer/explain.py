@@ -2,26 +2,33 @@
 
 FLOPs       two for each multiply-add of the layer, also where Winograd does fewer
 bytes       what a step reads and writes if each number is moved once: images and weights
-limit       the longer of FLOPs / peak and bytes / bandwidth, both measured on the spot
+limit       the longest of two: the multiply-adds that its kernel does at the peak of these threads;
+            its bytes at the rate of where they lie. Weights are read once a run and lie behind all
+            other weights, so they come as fast as a block as large as the session; images that
+            second-level caches hold come as fast as from there. All three are measured on the spot
 of limit    that, divided by the time that the step took
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import config
+from ..tensor import wrap
+from .hints import hint
 from .layout import View
-from .packing import Machine
-from .steps import Draft, Step, machine
+from .steps import Draft, Step, kernels_missing, machine
 
 if TYPE_CHECKING:
     from .session import Segment, Session
 
-SLOWEST = 5  # steps about which something is said in words
+WORDS = 8  # steps about which something is said in words
+CACHE = 1 << 20  # bytes of images that the second-level cache of one core holds
+IN_CACHE = 1 << 15  # floats of a block that certainly lies there
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,8 @@ class Limits:
 
     threads: int
     peak: float  # GFLOP/s of multiply-adds
-    bandwidth: float  # GB/s of reading what is in no second-level cache
+    memory: float  # GB/s of reading what a whole run reads, again and again
+    cache: float  # GB/s of reading what second-level caches hold
 
 
 @dataclass(frozen=True)
@@ -45,16 +53,24 @@ class Line:
     microseconds: float
     flops: int
     bytes: int
-    bound: str  # "compute" or "memory"
+    bound: str  # "compute", "memory" or "cache"
     share: float  # of the limit that it reaches
     hint: str  # what keeps it from its limit
 
     @property
-    def rate(self) -> str:
-        """GFLOP/s of what computes, GB/s of what moves."""
-        if self.bound == "compute":
-            return f"{self.flops / self.microseconds / 1e3:.0f} GFLOP/s"
-        return f"{self.bytes / self.microseconds / 1e3:.1f} GB/s"
+    def gflops(self) -> float:
+        """GFLOP/s."""
+        return self.flops / self.microseconds / 1e3
+
+    @property
+    def gbytes(self) -> float:
+        """GB/s."""
+        return self.bytes / self.microseconds / 1e3
+
+
+HEADING = ("step", "op", "kernel", "output", "µs", "", "GFLOP/s", "GB/s", "bytes", "of limit",
+           "bound", "why")  # fmt: skip
+NUMBERS = range(4, 10)  # the columns that stand flush right
 
 
 @dataclass(frozen=True)
@@ -67,47 +83,72 @@ class Explanation:
 
     def as_dict(self) -> dict[str, Any]:
         """All of it, for JSON."""
-        lines = [asdict(line) | {"rate": line.rate} for line in self.lines]
+        lines = [
+            asdict(line) | {"gflops": line.gflops, "gbytes": line.gbytes} for line in self.lines
+        ]
         return {"limits": asdict(self.limits), "milliseconds": self.milliseconds, "steps": lines}
 
     def slowest(self) -> list[Line]:
         """The steps that lose most time to their limit, the worst first."""
         lost = sorted(self.lines, key=lambda s: -s.microseconds * (1 - min(s.share, 1)))
-        return [line for line in lost[:SLOWEST] if line.hint]
+        return [line for line in lost if line.hint][:WORDS]
 
-    def __str__(self) -> str:
-        heading = ("step", "kernel", "output", "µs", "", "rate", "of limit", "bound", "why")
+    def rows(self) -> list[tuple[str, ...]]:
+        """The table, with its heading."""
         total = sum(line.microseconds for line in self.lines)
-        rows = [heading] + [
+        rows: list[tuple[str, ...]] = [HEADING]
+        rows += [
             (
-                line.name, line.kernel, line.shape, f"{line.microseconds:.1f}",
-                f"{line.microseconds / total:.0%}", line.rate, f"{line.share:.0%}", line.bound,
-                line.why,
+                line.name, line.op, line.kernel, line.shape, f"{line.microseconds:.1f}",
+                f"{line.microseconds / total:.0%}",
+                f"{line.gflops:.0f}" if line.bound == "compute" else "",
+                f"{line.gbytes:.1f}" if line.bound != "compute" else "",
+                size(line.bytes), f"{line.share:.0%}", line.bound, line.why,
             )
             for line in self.lines
         ]  # fmt: skip
-        widths = [max(len(row[k]) for row in rows) for k in range(len(heading))]
-        right = (3, 4, 5, 6)
-        text = [
+        return rows
+
+    def words(self) -> list[str]:
+        """The limits, and what keeps the slowest steps from theirs."""
+        limits = self.limits
+        threads = f"{limits.threads} thread{'s' * (limits.threads > 1)}"
+        return [
+            f"Steps of one image: {self.milliseconds:.3f} ms on {threads}. Limits measured now: "
+            f"{limits.peak:.0f} GFLOP/s; {limits.memory:.0f} GB/s from memory, "
+            f"{limits.cache:.0f} GB/s from second-level caches.",
+            *(f"{line.name} ({line.kernel}): {line.hint}" for line in self.slowest()),
+        ]
+
+    def table(self) -> str:
+        """The rows as text."""
+        rows = self.rows()
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = (
             "  ".join(
-                cell.rjust(widths[k]) if k in right else cell.ljust(widths[k])
-                for k, cell in enumerate(row)
+                cell.rjust(width) if k in NUMBERS else cell.ljust(width)
+                for k, (cell, width) in enumerate(zip(row, widths, strict=True))
             ).rstrip()
             for row in rows
-        ]
-        text.append(
-            f"{self.milliseconds:.3f} ms for an image on {self.limits.threads} thread"
-            f"{'s' * (self.limits.threads > 1)}; limits measured now: {self.limits.peak:.0f} "
-            f"GFLOP/s, {self.limits.bandwidth:.0f} GB/s"
         )
-        text += [f"{line.name}: {line.hint}" for line in self.slowest()]
-        return "\n".join(text)
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return "\n".join([self.table(), *self.words()])
+
+
+def size(count: int) -> str:
+    """Bytes in words."""
+    return f"{count / 1e6:.2f} MB" if count >= 1e6 else f"{count / 1e3:.1f} KB"
+
+
+# --------------------------------------------------------------------------- measuring
 
 
 def explained(session: Session, seconds: float) -> Explanation:
-    """Time every step of a session on an image of zeros and ones."""
+    """Time every step of a session on an image of random numbers."""
     threads = min(session.threads, config.get_num_threads())
-    limits = measured_limits(threads)
+    limits = measured_limits(session, threads)
     rng = np.random.default_rng(0)
     values: dict[int, Any] = dict(session.graph.constants)
     N = 1 if session.alone else session.graph.shapes[session.graph.inputs[0]][0]
@@ -116,108 +157,120 @@ def explained(session: Session, seconds: float) -> Explanation:
         values[k] = rng.random(shape).astype(session.graph.dtypes[k])
     lines: list[Line] = []
     for segment in session.segments:
-        lines += of_segment(segment, values, threads, limits, seconds / len(session.segments))
+        measure = eager_line if segment.plan is None else compiled_lines
+        lines += measure(segment, values, threads, limits, seconds / len(session.segments))
     return Explanation(lines, limits, sum(line.microseconds for line in lines) / 1e3)
 
 
-def measured_limits(threads: int) -> Limits:
+def measured_limits(session: Session, threads: int) -> Limits:
+    """Of the compiled kernels; without them, of what NumPy makes of a product and of a sum."""
+    if kernels_missing():
+        a, large = np.ones((256, 256), np.float32), np.ones(1 << 22, np.float32)
+        gbytes = 4 * large.size / least(large.sum) / 1e9
+        return Limits(threads, 2 * 256**3 / least(lambda: a @ a) / 1e9, gbytes, gbytes)
     from nanoconv._kernels import gemm_cy, plan_cy
 
-    return Limits(threads, threads * gemm_cy.fma_peak_f32(0.05), plan_cy.bandwidth(threads))
+    plans = [segment.plan for segment in session.segments if segment.plan is not None]
+    held = IN_CACHE * threads
+    floats = max(held, sum(plan.weights.size + plan.arena for plan in plans))
+    block = np.ones(floats, np.float32)
+    return Limits(
+        threads,
+        threads * gemm_cy.fma_peak_f32(0.05),
+        plan_cy.bandwidth(block, threads),
+        plan_cy.bandwidth(block[:held], threads),
+    )
 
 
-def of_segment(
+def least(function: Any) -> float:
+    """The seconds of the quickest of some calls."""
+
+    def once() -> float:
+        begin = perf_counter()
+        function()
+        return perf_counter() - begin
+
+    return min(once() for _ in range(10))
+
+
+def eager_line(
     segment: Segment, values: dict[int, Any], threads: int, limits: Limits, seconds: float
 ) -> list[Line]:
-    from time import perf_counter
+    node = segment.node
+    arrays = [None if k is None else values[k] for k in node.inputs]
+    took = 1e6 * least(lambda: node.forward(*arrays))
+    y = values[segment.outputs[0]] = node.forward(*arrays)
+    tensors = [None if array is None else wrap(array) for array in (y, *arrays)]
+    flops = 2 * int(node.op.macs(*tensors, **node.attrs))
+    moved = y.nbytes + sum(array.nbytes for array in arrays if array is not None)
+    compute, memory = flops / limits.peak / 1e3, moved / limits.memory / 1e3
+    bound = "compute" if compute >= memory else "memory"
+    shape = " × ".join(map(str, y.shape[1:]))
+    name = node.name or node.op.name
+    return [
+        Line(name, node.op.name, "eager", segment.why, shape, took, flops, moved, bound,
+             max(compute, memory) / took, f"run as eager does: {segment.why}")
+    ]  # fmt: skip
 
-    if segment.plan is None:
-        begin = perf_counter()
-        segment.run(values, 1, threads)
-        took = 1e6 * (perf_counter() - begin)
-        node, y = segment.node, values[segment.outputs[0]]
-        size = 4 * (y.size + sum(values[k].size for k in node.inputs if k is not None))
-        shape = " × ".join(map(str, y.shape))
-        name = node.name or node.op.name
-        limit = size / limits.bandwidth / 1e3
-        hint = f"eager, between two compiled parts: {segment.why}"
-        return [
-            Line(name, node.op.name, "eager", segment.why, shape, took, 0, size, "memory",
-                 limit / took, hint)
-        ]  # fmt: skip
+
+def compiled_lines(
+    segment: Segment, values: dict[int, Any], threads: int, limits: Limits, seconds: float
+) -> list[Line]:
     plan = segment.plan
+    assert plan is not None
     x, y = segment.buffers(values, 1)
     begin = perf_counter()
     segment.program.time(x, y, threads, 1)
     runs = max(3, int(seconds / (perf_counter() - begin)))
     times = np.median(segment.program.time(x, y, threads, runs), axis=0)
-    vectors = machine()
     return [
-        line(draft, step, 1e6 * float(time), limits, vectors)
+        line(draft, step, 1e6 * float(time), limits)
         for draft, step, time in zip(plan.drafts, plan.steps, times, strict=True)
     ]
 
 
-def line(draft: Draft, step: Step, took: float, limits: Limits, vectors: Machine) -> Line:
-    flops, size = 2 * draft.macs, moved(draft)
-    compute, memory = flops / limits.peak / 1e3, size / limits.bandwidth / 1e3
-    bound = "compute" if compute >= memory else "memory"
-    share = max(compute, memory) / max(took, 1e-9)
+def line(draft: Draft, step: Step, took: float, limits: Limits) -> Line:
+    took = max(took, 1e-3)  # the clock's ticks
+    images, weights = 4 * image_floats(draft), 4 * sum(map(weight_floats, draft.parts or [draft]))
+    held = images <= CACHE * limits.threads
+    compute = 2 * draft.macs * saved(draft) / limits.peak / 1e3
+    streamed = weights / limits.memory / 1e3
+    carried = images / (limits.cache if held else limits.memory) / 1e3
+    bound = "cache" if held and carried > streamed else "memory"
+    bound = "compute" if compute >= streamed + carried else bound
+    share = max(compute, streamed + carried) / took
     shape = " × ".join(map(str, (step.y.C, step.y.H, step.y.W)))
-    text = hint(draft, step, share, bound, vectors, limits, took)
-    return Line(
-        draft.name, draft.op, draft.kernel, draft.why, shape, took, flops, size, bound, share, text
-    )
+    op = f"{draft.parts[0].op} …" if draft.parts else draft.op
+    found = Line(
+        draft.name, op, draft.kernel, draft.why, shape, took, 2 * draft.macs, images + weights,
+        bound, share, "",
+    )  # fmt: skip
+    if share > 0.8:
+        return found
+    text = hint(draft, step, found, weights, limits, machine())
+    return Line(**{**found.__dict__, "hint": text})
 
 
-def floats(view: View | None) -> int:
-    return 0 if view is None else view.C * view.H * view.W
+def image_floats(draft: Draft) -> int:
+    """The floats of all images that it reads and writes; of parts only what reaches memory."""
+
+    def floats(view: View | None) -> int:
+        return 0 if view is None else view.C * view.H * view.W
+
+    return floats(draft.x) + floats(draft.r) + floats(draft.y)
 
 
-def moved(draft: Draft) -> int:
-    """Bytes of the images and weights of a step; of parts only what reaches memory."""
-    images = floats(draft.x) + floats(draft.r) + floats(draft.y)
-    return 4 * (images + sum(weights(part) for part in draft.parts or [draft]))
-
-
-def weights(draft: Draft) -> int:
-    """The floats of its weights, as the model has them."""
+def weight_floats(draft: Draft) -> int:
+    """The floats of its weights, without what pads them to whole vectors."""
     KH, KW, *_, G = draft.window
     if draft.kernel == "depthwise":
         return draft.y.C * KH * KW
-    if draft.kernel in ("conv", "winograd2", "winograd4", "linear"):
-        return draft.y.C * (draft.x.C // G) * KH * KW
-    return 0
-
-
-def hint(
-    draft: Draft,
-    step: Step,
-    share: float,
-    bound: str,
-    vectors: Machine,
-    limits: Limits,
-    took: float,
-) -> str:
-    """In words, what keeps a step from its limit; the most important thing only."""
-    C, pixels = step.y.C, step.y.H * step.y.W
-    idle = 1 - C / vectors.whole(C)
-    if share > 0.8:
-        return ""
-    if took < 3:
-        return "so short that most of it is waiting for the other thread and starting"
-    if draft.kernel == "band":
-        return "its parts are of several kinds: the row of each is shown with skip=('bands',)"
-    if draft.kernel in ("conv", "winograd2", "winograd4") and idle >= 0.15:
-        return f"{C} channels fill {1 - idle:.0%} of whole vectors of {vectors.lanes}"
     if draft.kernel.startswith("winograd"):
-        return "the transforms of the tiles take what the products do not"
-    if draft.kernel == "conv" and step.K * step.window[0] < 64:
-        return f"sums of {step.K * step.window[0]} terms are short beside starting and storing them"
-    if draft.kernel == "conv" and pixels <= 64:
-        return f"each weight is used for {pixels} pixels only: it waits for weights from memory"
-    if draft.kernel == "depthwise":
-        return "9 multiply-adds a number are few: it waits for its image from memory"
-    if bound == "memory":
-        return "it waits for memory"
-    return "the tile's loads and stores take slots beside its multiply-adds"
+        return draft.y.C * draft.x.C * (int(draft.kernel[-1]) + 2) ** 2
+    return draft.y.C * (draft.x.C // G) * KH * KW if draft.kernel in ("conv", "linear") else 0
+
+
+def saved(draft: Draft) -> float:
+    """The part of the layer's multiply-adds that its kernel does."""
+    m = {"winograd2": 2, "winograd4": 4}.get(draft.kernel, 0)
+    return (m + 2) ** 2 / (9 * m**2) if m else 1

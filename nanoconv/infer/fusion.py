@@ -39,14 +39,15 @@ def bands(low: Lowering) -> list[Draft]:
 
 
 def weights(draft: Draft) -> int:
-    _, _, KH, KW = (0, 0, *draft.window[:2])
+    KH, KW = draft.window[:2]
+    if draft.kernel == "max_pool":
+        return 0
     return draft.y.C * KH * KW * (1 if draft.kernel == "depthwise" else draft.K // KW)
 
 
 def begins(draft: Draft) -> bool:
-    return (draft.kernel in ("conv", "depthwise") and draft.window[-1] == 1) or (
-        draft.kernel == "depthwise"
-    )
+    """True if this step can be the first part of a chain."""
+    return draft.kernel == "depthwise" or (draft.kernel == "conv" and draft.window[-1] == 1)
 
 
 def continues(chain: list[Draft], draft: Draft, readers: dict[Buffer, int]) -> bool:
@@ -55,17 +56,20 @@ def continues(chain: list[Draft], draft: Draft, readers: dict[Buffer, int]) -> b
     pointwise = draft.kernel == "conv" and draft.gather is None and draft.window[:4] == (1, 1, 1, 1)
     pointwise = pointwise and draft.window[-1] == 1 and draft.window[4:6] == (0, 0)
     sliding = draft.kernel == "depthwise"
+    maximum = draft.kernel == "max_pool" and draft.window[:2] == (3, 3) and draft.window[3] <= 2
+    maximum = maximum and draft.window[6:8] == (1, 1)
     small_window = draft.window[0] <= 5 and draft.window[6] == 1
     own = draft.x == last.y and last.y.whole() and buffer.parent is None
     return (
-        ((sliding and small_window) or pointwise)
+        ((sliding and small_window) or pointwise or maximum)
         and own
         and readers.get(buffer) == 1
         and last.r is None
         and last.y.H * last.y.W * last.y.C >= LARGE
         and draft.y.H >= LEAST_HEIGHT
         and len(chain) < MOST_PARTS
-        and sum(part.kernel == "depthwise" for part in (*chain, draft)) <= MOST_SLIDING
+        and sum(part.kernel in ("depthwise", "max_pool") for part in (*chain, draft))
+        <= MOST_SLIDING
         and sum(map(weights, (*chain, draft))) <= MOST_WEIGHTS
     )
 

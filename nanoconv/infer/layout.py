@@ -91,6 +91,11 @@ class Buffer:
         """Floats of memory, with the halo."""
         return (self.shape.halo.top + self.H + self.shape.halo.bottom) * self.row
 
+    @property
+    def form(self) -> tuple[int, ...]:
+        """Equal for buffers whose rows lie alike."""
+        return self.floats, self.row, self.shape.halo.top
+
     def used(self, step: int) -> None:
         """It is needed at this step."""
         root = self.root()[0]
@@ -185,18 +190,21 @@ def concatenated(views: list[View]) -> View:
     return View(tuple(run for view in views for run in view.runs), *views[0].window())
 
 
-def arena_floats(buffers: list[Buffer], align: int = 16) -> int:
+def arena_floats(buffers: list[Buffer], threads: int, align: int = 16) -> int:
     """Gives every buffer its offset: those that are needed at the same time do not overlap.
 
-    The largest first, each at the lowest place that is free while it is needed.
+    One thread wants little memory: the largest buffers first, each at the lowest place that is free
+    while it is needed. Several use memory again only for images of the same form: then each row of
+    it is always written by the same thread, in whose cache it is. To take lines from the other's
+    cache takes longer than to compute what is written there.
     """
     placed: list[Buffer] = []
-    end = 0
     for buffer in sorted(buffers, key=lambda b: (-b.floats, b.first)):
         taken = sorted(
             (other.offset, other.offset + other.floats)
             for other in placed
-            if other.first <= buffer.last and buffer.first <= other.last
+            if (other.first <= buffer.last and buffer.first <= other.last)
+            or (threads > 1 and other.form != buffer.form)
         )
         offset = 0
         for begin, stop in taken:
@@ -205,5 +213,5 @@ def arena_floats(buffers: list[Buffer], align: int = 16) -> int:
             offset = max(offset, math.ceil(stop / align) * align)
         buffer.offset = offset
         placed.append(buffer)
-        end = max(end, offset + buffer.floats)
+    end = max((buffer.offset + buffer.floats for buffer in placed), default=0)
     return math.ceil(end / align) * align

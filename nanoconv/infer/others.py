@@ -279,8 +279,7 @@ def adaptive_avg_pool2d(low: Lowering, node: Node) -> None:
     cells = node.attrs["cells"]
     x = low.image(node.inputs[0])
     if len(cells.rows) == len(cells.cols) == 1:
-        draft = Draft("global_pool", x, low.new(x.C, 1, 1), why="the whole image")
-        low.set(node, draft)
+        global_pool(low, node, x)
     else:
         mean_of_windows(low, node, cells.rows, cells.cols, 1 / cells.area, "cells of the image")
 
@@ -305,4 +304,10 @@ def mean(low: Lowering, node: Node) -> None:
     if len(shape) != 4 or axes is None or {a % 4 for a in np.atleast_1d(axes)} != wanted:
         raise UnsupportedError(node, "is not over all pixels")
     x = low.image(node.inputs[0])
-    low.set(node, Draft("global_pool", x, low.new(x.C, 1, 1), why="the whole image"))
+    global_pool(low, node, x)
+
+
+def global_pool(low: Lowering, node: Node, x: View) -> None:
+    draft = Draft("global_pool", x, low.new(x.C, 1, 1), why="the whole image")
+    draft.scratch = lambda T: -(-low.machine.whole(x.C) * x.H // T)
+    low.set(node, draft)

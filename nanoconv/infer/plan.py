@@ -262,7 +262,7 @@ class Arranger:
             b for b in lowering.buffers
             if b.parent is None and b.first >= 0 and b.region[0] == "arena"
         ]  # fmt: skip
-        arena = arena_floats(roots)
+        arena = arena_floats(roots, lowering.threads)
         for draft in lowering.drafts:
             for view in draft.views():
                 buffer = view.buffer.root()[0]

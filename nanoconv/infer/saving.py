@@ -17,7 +17,6 @@ import numpy as np
 
 from ..dispatch import Op
 from ..graph.ir import Graph, Node, mapped
-from ..io.files import replacing
 from ..io.safetensors_files import contents
 from ..ops.fused import Activation
 from ..ops.geometry import Geometry
@@ -26,7 +25,7 @@ from ..tape import checksum
 from ..tensor import Index
 from .checking import check_graph
 from .packing import Machine
-from .steps import machine
+from .steps import kernels_missing, machine
 
 if TYPE_CHECKING:
     from .session import Session
@@ -160,6 +159,8 @@ def save(session: Session, path: str | Path) -> None:
     """Write a session, under a temporary name first."""
     from safetensors.numpy import save as as_bytes
 
+    from ..io.files import replacing
+
     if not session.alone:
         raise ValueError("save: a session whose images depend on each other cannot be written")
     vectors = machine() if session.programs() else Machine(0, 0)
@@ -205,12 +206,13 @@ def load(path: str | Path, threads: int) -> Session:
 
 
 def session_of(about: dict[str, Any], tensors: dict[str, Array], threads: int) -> Session:
-    from .session import CHOICES, Session, kernels_allowed
+    from .session import CHOICES, Session
 
     if set(about["checksums"]) != set(tensors):
         raise ValueError("is damaged: tensors are missing, or were added")
-    vectors = machine() if kernels_allowed() else Machine(0, 0)
+    vectors = Machine(0, 0) if kernels_missing() else machine()
     fits = (about["lanes"], about["registers"]) == (vectors.lanes, vectors.registers)
+    fits = fits and vectors.lanes > 0  # written, or read, where there are no kernels
     if not all(name.startswith(("packed.", "constant.")) for name in tensors):
         raise ValueError("has tensors that a session has not")
     wanted = [name for name in tensors if name.startswith("packed.") == fits]

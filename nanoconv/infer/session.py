@@ -7,7 +7,8 @@
 
 A plan computes one image; a batch is many runs of it (plan_cy.pyx says how threads share them).
 Nodes that no kernel computes are run as eager does, between two programs: such a session is right,
-but not as fast, and `explain()` says which nodes these are.
+but not as fast, and `explain()` says which nodes these are. Where no compiled kernels are
+installed, all are.
 """
 
 from __future__ import annotations
@@ -15,18 +16,17 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import config
-from ..graph.batch import same_but_for_batch
-from ..graph.capture import capture, check_evaluating
 from ..graph.ir import Graph, Node, mapped
-from ..graph.passes import PASSES, optimise
-from .explain import Explanation, explained
 from .plan import Plan, UnsupportedError, make_plan
-from .steps import machine
+from .steps import kernels_missing, machine
+
+if TYPE_CHECKING:  # what a session that was loaded does without is imported where it is needed
+    from .explain import Explanation
 
 Array = np.ndarray
 CHOICES = ("winograd", "bands")  # what a plan may go without, beside the passes
@@ -135,15 +135,6 @@ def eager_segment(graph: Graph, node: Node, why: str) -> Segment:
     return Segment(part.inputs, (node.output,), part, why=why)
 
 
-def kernels_allowed() -> bool:
-    """The backend allows the best rungs, and they were built."""
-    try:
-        from nanoconv._kernels import plan_cy  # noqa: F401
-    except ImportError:
-        return False
-    return config.get_backend() in ("simd", "auto")
-
-
 # --------------------------------------------------------------------------- the session
 
 
@@ -171,8 +162,8 @@ class Session:
         self.alone = alone
         if not alone:
             self.segments = eager_segments(graph, "the images of a batch are not independent")
-        elif not kernels_allowed():
-            self.segments = eager_segments(graph, "compiled kernels are not here, or not wanted")
+        elif missing := kernels_missing():
+            self.segments = eager_segments(graph, missing)
         else:
             self.segments = segments(graph, threads, without, packed)
 
@@ -262,6 +253,8 @@ class Session:
 
         Prints as a table. It runs the session for about `seconds` to time it, on one image.
         """
+        from .explain import explained
+
         return explained(self, seconds)
 
     def save(self, path: str | Path) -> None:
@@ -322,6 +315,10 @@ def compile(
     >>> session(np.zeros((1, 3, 8, 8), np.float32)).shape
     (1, 8, 6, 6)
     """
+    from ..graph.batch import same_but_for_batch
+    from ..graph.capture import capture, check_evaluating
+    from ..graph.passes import PASSES, optimise
+
     threads = config.get_num_threads() if threads is None else checked_threads(threads)
     if not (isinstance(model, Graph) or callable(model)):
         raise TypeError(f"compile: model={model!r}, expected a Module, a function or a Graph")
@@ -405,6 +402,9 @@ class AnyBatch(Session):
         super().__init__(first.graph, None, threads, without, alone=False)
 
     def of_batch(self, N: int, threads: int, without: frozenset[str]) -> Session:
+        from ..graph.capture import capture
+        from ..graph.passes import optimise
+
         if N not in self.by_batch:
             graph = optimise(capture(self.model, *examples(self.shapes, N)), self.passes)
             self.by_batch[N] = Session(graph, N, threads, without, alone=False)

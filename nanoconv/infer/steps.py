@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import config
 from .layout import View
 from .packing import Machine
 
@@ -96,8 +97,24 @@ class Draft:
         return own + [view for part in self.parts for view in part.views()]
 
 
+def kernels_missing() -> str:
+    """Why there can be no plan: nothing was compiled, or `use` does not allow it; "" if there can."""
+    backend = config.get_backend()
+    if backend not in ("auto", "simd"):
+        return f"use({backend!r}) does not allow compiled steps"
+    try:
+        from nanoconv._kernels import plan_cy  # noqa: F401
+    except ImportError:
+        from nanoconv import _kernels
+
+        return f"no compiled kernels: {_kernels.missing().get('extensions', 'plan_cy is missing')}"
+    return ""
+
+
 def machine() -> Machine:
-    """The vectors of the compiled kernels."""
+    """The vectors of the compiled kernels; none, if there are no kernels."""
+    if kernels_missing():
+        return Machine(0, 0)
     from nanoconv._kernels import plan_cy
 
     return Machine(plan_cy.lanes(), plan_cy.registers())

@@ -16,7 +16,6 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from math import prod
@@ -186,6 +185,8 @@ def read(file: BinaryIO, tensors: Sequence[Stored]) -> dict[str, Array]:
     buffer = np.empty(end + ALIGNMENT, np.uint8)
     buffer = buffer[-buffer.ctypes.data % ALIGNMENT :]
     rooms = [buffer[place] for place in places]
+    from concurrent.futures import ThreadPoolExecutor  # late: it costs as much as this package
+
     threads = min(get_num_threads(), MOST_THREADS) if end > WORTH_THREADS else 1
     with ThreadPoolExecutor(threads) as pool:
         each = map if threads == 1 else pool.map

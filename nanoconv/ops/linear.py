@@ -106,6 +106,11 @@ def outer_product(x: Array, w: Array, *rest: Array | None) -> bool:
     return x.shape[1] == 1 and len(x) * len(w) >= 1 << 14
 
 
+def one_example(x: Array, w: Array, *rest: Array | None) -> bool:
+    """A matrix times a vector, both as they lie in memory: every weight is used once."""
+    return len(x) == 1 and x.flags.c_contiguous and w.flags.c_contiguous
+
+
 def call(body: Body, x: Array, w: Array, b: Array | None = None) -> Array:
     (N, C), O = x.shape, len(w)
     y = empty((N, O), x.dtype)
@@ -124,6 +129,7 @@ LADDER = Ladder(
     reference=linear_forward,
     kernels=[
         Kernel("simd.matmul", "gemm_cy:matmul_f32", auto=outer_product),
+        Kernel("simd.gemv", "linear_cy:gemv_f32", when=one_example, auto=False),
         Kernel("numba.loops", "jit"),
     ],
     call=call,

@@ -1,0 +1,10 @@
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+Sizes = tuple[int, ...]
+
+def conv2d_tiles_f32(
+    y: Array, x: Array, w: Array, b: Array, scratch: Array, sizes: Sizes, threads: int
+) -> None: ...
+def conv2d_tiles_f32_scratch(sizes: Sizes, threads: int) -> int: ...

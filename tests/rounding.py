@@ -17,7 +17,6 @@ weights of the convolution beside them; a convolution reads `size`. Winograd's R
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
@@ -224,6 +223,4 @@ def assert_near(results: list[Array], truth: list[Rounded], what: str) -> float:
 
 def looseness(truth: list[Rounded]) -> float:
     """The bound as a share of the numbers that it is for; near 1 it would mean nothing."""
-    return max(
-        float(np.mean(t.error)) / max(math.sqrt(float(np.mean(t.value**2))), 1e-30) for t in truth
-    )
+    return max(float(np.mean(t.error)) / max(float(np.mean(t.size)), TINY) for t in truth)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sessions import check, check_batch, eager_to_fuse, flat, kernels, same_bits
 
 import nanoconv as nc
-from nanoconv.infer import convolutions, fusion
+from nanoconv.infer import fusion
 
 plan_cy = pytest.importorskip("nanoconv._kernels.plan_cy", reason="needs compiled kernels")
 F = nc.functional
@@ -335,7 +335,7 @@ def test_a_batch_has_the_bits_of_its_images_alone(name: str) -> None:
 
 def test_every_kernel_is_tested() -> None:
     """The table of steps.h has no kernel that no model here reaches."""
-    text = Path(convolutions.__file__).parent.parent.joinpath("_kernels/steps.h").read_text()
+    text = (Path(__file__).parent.parent / "nanoconv/_kernels/steps.h").read_text("utf-8")
     named = set(re.findall(r"STEP\((\w+)\)", text)) - {"name"}
     everywhere = {"planes_to_image", "image_to_planes"}
     assert named - everywhere <= set(MODELS)

@@ -88,7 +88,7 @@ class OneConv:
         self.arrays = {
             "x": image, "halo": np.pad(image, ((1, 1), (1, 1), (0, 0))), "w": taps,
             "panels": taps.reshape(9 * C, -1, self.functions.width()).transpose(1, 0, 2),
-            "dense": packing.dense(machine, w, 1, C), "b": b,
+            "dense": packing.dense(machine, w, 1), "b": b,
             "y": np.zeros((H, W, O)), "scratch": np.zeros(0),
         }  # fmt: skip
         for m in (2, 4):

@@ -97,13 +97,19 @@ def linear_bias_grad(dy: Array) -> Array:
 # The same equation, implemented several times: Python's loops above, the same loops compiled by
 # Numba, NumPy's matrix product, and the project's own. A ladder is called like its reference and
 # takes the first rung that is installed, that `nc.use` allows, and that is the fastest here (auto).
-# NumPy's own is BLAS, which with AVX2 is as fast as a machine can be, except where a "sum" has one
-# term only: the weight gradient of a single example.
+# NumPy's own is BLAS, which with AVX2 is as fast as a machine can be, with two exceptions: where a
+# "sum" has one term only, the weight gradient of a single example; and where a few examples meet
+# a large matrix, which BLAS copies before it multiplies.
 
 
-def outer_product(x: Array, w: Array, *rest: Array | None) -> bool:
-    """Sums of one term, and enough of them."""
-    return x.shape[1] == 1 and len(x) * len(w) >= 1 << 14
+def small_side(x: Array, w: Array, *rest: Array | None) -> bool:
+    """Sums of one term, and enough of them; or 2 to 8 rows, and large matrices in C order."""
+    if x.shape[1] == 1:
+        return len(x) * len(w) >= 1 << 14
+    return 2 <= len(x) <= 8 and w.size >= 1 << 16 and w.flags.c_contiguous and x.flags.c_contiguous
+
+
+small_side.__name__ = "sums of one term, or 2 to 8 rows and a large matrix"
 
 
 def one_example(x: Array, w: Array, *rest: Array | None) -> bool:
@@ -128,7 +134,7 @@ LADDER = Ladder(
     "linear",
     reference=linear_forward,
     kernels=[
-        Kernel("simd.matmul", "gemm_cy:matmul_f32", auto=outer_product),
+        Kernel("simd.matmul", "gemm_cy:matmul_f32", auto=small_side),
         Kernel("simd.gemv", "linear_cy:gemv_f32", when=one_example, auto=False),
         Kernel("numba.loops", "jit"),
     ],

@@ -101,10 +101,11 @@ def winograd_scratch(m, C, O, H, W, T):
     return scratch_of_winograd(m, C, O, H, W, T)
 
 
-def winograd_weights(float[::1] packed, const float[:, :, :, ::1] w, int m):
+def winograd_weights(float[::1] packed, const float[:, :, :, ::1] w, int m, int threads):
     """U of the weights w (O, C, 3, 3) for F(m x m, 3 x 3), transformed and packed."""
     cdef Py_ssize_t O = w.shape[0], C = w.shape[1], p
-    for p in prange(panel_count(O), nogil=True):
+    for p in prange(
+            panel_count(O), nogil=True, num_threads=threads, use_threads_if=threads > 1):
         if m == 2:
             winograd2_weights(&packed[0], &w[0, 0, 0, 0], O, C, p, p + 1)
         else:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .. import config
 from ..graph.ir import Node
 from ..ops.geometry import Geometry, extent
 from . import packing
@@ -145,7 +146,7 @@ def winograd(
 
     def make() -> Array:
         packed = np.empty(floats, np.float32)
-        plan_cy.winograd_weights(packed, np.ascontiguousarray(w), m)
+        plan_cy.winograd_weights(packed, np.ascontiguousarray(w), m, config.get_num_threads())
         return packed
 
     draft = Draft(

@@ -98,7 +98,7 @@ class Draft:
 
 
 def kernels_missing() -> str:
-    """Why there can be no plan: nothing was compiled, or `use` does not allow it; "" if there can."""
+    """Why there is no plan: nothing was compiled, or `use` does not allow it; "" if there is one."""
     backend = config.get_backend()
     if backend not in ("auto", "simd"):
         return f"use({backend!r}) does not allow compiled steps"

@@ -134,6 +134,18 @@ def is_channels_last(x: Array) -> bool:
     return x.ndim == 4 and x.transpose(0, 2, 3, 1).flags.c_contiguous
 
 
+def is_channel_slice(x: Array) -> bool:
+    """True if a logical NCHW array is some of the channels of a dense NHWC image, and many pixels.
+
+    The channels of a pixel are neighbours, and all pixels are equally far apart.
+    """
+    if x.ndim != 4 or x.shape[2] < 2 or x.shape[3] < 2:
+        return False
+    n, c, h, w = x.strides
+    N, _, H, W = x.shape
+    return c == x.itemsize and h == W * w and (n == H * h or N == 1) and w >= x.shape[1] * c
+
+
 def _transposed(x: Array) -> Array:
     # What nhwc copies, several times as fast.
     try:
@@ -155,10 +167,18 @@ class Body:
 
     Compiled bodies take images as C-contiguous NHWC, the literal loops as C-contiguous NCHW;
     `empty` and `image` prepare either, so that a ladder needs one `call` for all of its rungs.
+    A body that `takes_slices` has its `input` also as some of the channels of a wider image.
     """
 
-    def __init__(self, function: Callable, scratch: Callable | None = None, kind: str = "loops"):
+    def __init__(
+        self,
+        function: Callable,
+        scratch: Callable | None = None,
+        kind: str = "loops",
+        takes_slices: bool = False,
+    ) -> None:
         self.function, self.scratch, self.kind = function, scratch, kind
+        self.takes_slices = takes_slices
 
     def empty(self, shape: Sequence[int], dtype: Any = np.float32) -> Array:
         """An uninitialised image (N, C, H, W) in the memory format that this body writes."""
@@ -171,6 +191,12 @@ class Body:
         if self.kind != "cython" or x.dtype != np.float32 or not x.flags.c_contiguous:
             return nhwc(x)
         return nhwc(x) if is_channels_last(x) else _transposed(x)
+
+    def input(self, x: Array) -> Array:
+        """As `image`, without a copy of a slice of channels if the body takes it as it is."""
+        if self.takes_slices and is_channel_slice(x):
+            return x.transpose(0, 2, 3, 1)
+        return self.image(x)
 
     def __call__(self, *arrays: Any, sizes: tuple[int, ...]) -> None:
         threads = (config.get_num_threads(),) if self.kind == "cython" else ()
@@ -228,7 +254,9 @@ def _load(body: str, loops: Callable | None) -> Body:
     module_name, _, function = body.partition(":")
     module = importlib.import_module("nanoconv._kernels." + module_name)
     kind = "cython" if module_name.endswith("_cy") else "numba"
-    return Body(getattr(module, function), getattr(module, function + "_scratch", None), kind)
+    scratch = getattr(module, function + "_scratch", None)
+    slices = getattr(module, function + "_takes_slices", False)
+    return Body(getattr(module, function), scratch, kind, slices)
 
 
 class Ladder:

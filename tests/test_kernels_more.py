@@ -5,12 +5,14 @@ what an op does not show: an accuracy that a file promises, what a window that s
 sizes around the tile, and runs large enough that threads are used at all.
 """
 
+import functools
 import importlib
 import sys
 
 import numpy as np
 import pytest
 
+import nanoconv as nc
 from nanoconv.dispatch import Body
 
 EPS = np.finfo(np.float32).eps
@@ -293,7 +295,7 @@ def norms_of(x, last):
     """The kernels of norms with these images: batch norm, and one group per channel of each."""
     N, C, M = (x.shape[0], *x.shape[:0:-1]) if last else x.shape
     w = normal(C)
-    yield "channel_affine_f32", [x.shape], [x, w, w], (N, C, M, last)
+    yield "running_norm_f32", [x.shape, (C,)], [x, w, w, w, w**2, 1e-5], (N, C, M, last)
     for A, G in ((1, C), (N, C)):
         of_group, sizes = normal(A, G), (A, N // A, C, M, G, last)
         kind = "batch" if A == 1 else "group"
@@ -361,9 +363,9 @@ def large(name):
         ("norm", "norm_backward_f32 group planes"),
         ("norm", "norm_backward_f32 group columns"),
         ("norm", "norm_backward_f32 group wide columns"),
-        ("norm", "channel_affine_f32 planes"),
-        ("norm", "channel_affine_f32 columns"),
-        ("norm", "channel_affine_f32 wide columns"),
+        ("norm", "running_norm_f32 planes"),
+        ("norm", "running_norm_f32 columns"),
+        ("norm", "running_norm_f32 wide columns"),
         ("activation", "silu_f32"),
         ("activation", "silu_backward_f32"),
         ("shuffle", "channel_shuffle_f32"),
@@ -427,3 +429,21 @@ def test_channels_last_without_the_compiled_transpose(monkeypatch):
     monkeypatch.setitem(sys.modules, "nanoconv._kernels.layout_cy", None)
     np.testing.assert_array_equal(image(x), expected)
     np.testing.assert_array_equal(expected, x.transpose(0, 2, 3, 1))
+
+
+# --------------------------------------------------------------------------- slices of channels
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [(5, 7), (1, 7), (5, 1)])
+@pytest.mark.parametrize(
+    "channels", [slice(0, 9), slice(9, None), slice(3, 4), slice(None, None, 2)]
+)
+def test_convolution_of_some_channels_equals_that_of_their_copy(channels, size, stride):
+    """Bit for bit, whether the compiled body reads them where they are or not."""
+    x = normal(2, *size, 20).transpose(0, 3, 1, 2)[:, channels]
+    weight = nc.tensor(normal(6, x.shape[1], 1, 1, seed=1))
+    conv = functools.partial(nc.functional.conv2d, weight=weight, stride=stride)
+    copied = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    there, alone = (conv(nc.from_numpy(array)).numpy() for array in (x, copied))
+    np.testing.assert_array_equal(there, alone)

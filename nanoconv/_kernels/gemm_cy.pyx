@@ -193,8 +193,9 @@ def matmul_f32_scratch(sizes, int threads):
 
 
 cdef struct Strided:
-    # Which pixels of an (N, H, W, C) image a 1 × 1 window with a stride sees.
-    Py_ssize_t N, C, H, W, OH, OW, sh, sw
+    # Which pixels of an (N, H, W, C) image a 1 × 1 window with a stride sees; they are `pitch`
+    # floats apart, more than C where the image is a slice of the channels of another.
+    Py_ssize_t N, C, H, W, OH, OW, sh, sw, pitch
 
 
 cdef void gather(float *pixels, const float *x, Strided s, int threads) noexcept nogil:
@@ -207,7 +208,7 @@ cdef void gather(float *pixels, const float *x, Strided s, int threads) noexcept
         for j in range(s.OW):
             memcpy(
                 pixels + (row * s.OW + j) * s.C,
-                x + ((row // s.OH * s.H + row % s.OH * s.sh) * s.W + j * s.sw) * s.C,
+                x + ((row // s.OH * s.H + row % s.OH * s.sh) * s.W + j * s.sw) * s.pitch,
                 s.C * sizeof(float),
             )
 
@@ -233,7 +234,7 @@ cdef void spread(float *x, const float *pixels, Strided s, int threads) noexcept
 
 cdef Strided strided(sizes):
     N, C, H, W, _, OH, OW, _, _, sh, sw = sizes[:11]
-    return Strided(N, C, H, W, OH, OW, sh, sw)
+    return Strided(N, C, H, W, OH, OW, sh, sw, C)
 
 
 cdef inline bint sees_all(Strided s) noexcept nogil:
@@ -244,13 +245,16 @@ cdef Py_ssize_t gather_scratch(Strided s) noexcept nogil:
     return 0 if sees_all(s) else s.N * s.OH * s.OW * s.C
 
 
+pointwise_f32_takes_slices = True
+
+
 def pointwise_f32(
-    float[:, :, :, ::1] y, const float[:, :, :, ::1] x, const float[:, :, :, ::1] w,
+    float[:, :, :, ::1] y, const float[:, :, :, :] x, const float[:, :, :, ::1] w,
     const float[::1] b, float[::1] scratch, sizes, int threads,
 ):
     """y[n,i,j,o] = b[o] + Σ_c x[n, i·sh, j·sw, c]·w[o,c].
 
-    layout   x (N, H, W, C), y (N, OH, OW, O), w (O, C, 1, 1)
+    layout   x (N, H, W, C), also some channels of a wider image; y (N, OH, OW, O), w (O, C, 1, 1)
     loops    panels of w, transposed → blocks of pixels → panels → tiles
     tile     that of gemm.h: with AVX2 4 pixels × 24 output channels
     why      packing touches each weight once, the tiles use it once per pixel
@@ -264,13 +268,17 @@ def pointwise_f32(
     cdef const float *bias = &b[0]
     cdef float *out = &y[0, 0, 0, 0]
     cdef float *free = &scratch[0]
+    if s.H > 1 and s.W > 1:     # else it is no slice, and strides of axes of length 1 say nothing
+        s.pitch = x.strides[2] // <Py_ssize_t> sizeof(float)
     with nogil:
         if not sees_all(s):
             gather(free, pixels, s, threads)
             pixels = free
             free += gather_scratch(s)
+            s.pitch = s.C
         times_rows(
-            out, Matrix(pixels, s.C, 1), Matrix(weights, 1, s.C), bias, free, M, O, s.C, threads
+            out, Matrix(pixels, s.pitch, 1), Matrix(weights, 1, s.C), bias, free, M, O, s.C,
+            threads,
         )
 
 

@@ -33,6 +33,17 @@ def norm_backward_f32(
     sizes: BackwardSizes,
     threads: int,
 ) -> None: ...
-def channel_affine_f32(
-    y: F32, x: F32, scale: F32, shift: F32, sizes: tuple[int, int, int, int], threads: int
+def running_norm_f32_scratch(sizes: tuple[int, int, int, int], threads: int) -> int: ...
+def running_norm_f32(
+    y: F32,
+    invstd: F32,
+    x: F32,
+    w: F32,
+    b: F32,
+    mean: F32,
+    var: F32,
+    eps: float,
+    room: F32,
+    sizes: tuple[int, int, int, int],
+    threads: int,
 ) -> None: ...

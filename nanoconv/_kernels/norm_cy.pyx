@@ -437,18 +437,34 @@ def norm_backward_f32(
         dw[c] = total_x
 
 
-def channel_affine_f32(
-    float[:, :, ::1] y, const float[:, :, ::1] x, const float[::1] scale, const float[::1] shift,
-    tuple sizes, int threads,
+def running_norm_f32_scratch(tuple sizes, int threads):
+    """Scale and shift of each channel."""
+    return 2 * sizes[1]
+
+
+def running_norm_f32(
+    float[:, :, ::1] y, float[::1] invstd, const float[:, :, ::1] x, const float[::1] w,
+    const float[::1] b, const float[::1] mean, const float[::1] var, double eps,
+    float[::1] room, tuple sizes, int threads,
 ):
-    """y = x·scale + shift with the numbers of each channel: batch norm in evaluation."""
-    cdef Py_ssize_t N, C, M, i
+    """y = (x - mean)·invstd·w + b with statistics that are given, and invstd (C,) of them."""
+    cdef Py_ssize_t N, C, M, i, c
     cdef bint last
+    cdef float *scale
+    cdef float *shift
     N, C, M, last = sizes
+    for c in range(C):
+        invstd[c] = 1 / sqrt(var[c] + eps)
     if N * C * M == 0:
         return
+    scale = &room[0]
+    shift = scale + C
+    for c in range(C):
+        scale[c] = invstd[c] * w[c]
+        shift[c] = b[c] - mean[c] * scale[c]
     if last:
-        image_affine(&y[0, 0, 0], &x[0, 0, 0], &scale[0], &shift[0], N * M, C, threads)
+        with nogil:
+            image_affine(&y[0, 0, 0], &x[0, 0, 0], scale, shift, N * M, C, threads)
         return
     for i in prange(
         N * C, nogil=True, num_threads=threads, schedule="static",

@@ -339,10 +339,15 @@ def norm_backward_f32(dx, dw, db, dy, x, mean, invstd, w, sizes):
     db[:] = dbs
 
 
-@kernel()
-def channel_affine_f32(y, x, scale, shift, sizes):
-    """y = x·scale + shift with the numbers of each channel: batch norm in evaluation."""
+@kernel(outputs=2)
+def running_norm_f32(y, invstd, x, w, b, mean, var, eps, sizes):
+    """y = (x - mean)·invstd·w + b with statistics that are given, and invstd (C,) of them."""
     N, C, M, last = sizes
+    scale, shift = np.empty(C, F32), np.empty(C, F32)
+    for c in range(C):
+        invstd[c] = 1 / np.sqrt(var[c] + eps)
+        scale[c] = invstd[c] * w[c]
+        shift[c] = b[c] - mean[c] * scale[c]
     for n in range(N if x.size else 0):
         if last:
             image_affine(y[n], x[n], scale, shift)

@@ -19,6 +19,7 @@ from .plan import Lowering, UnsupportedError, activation, lowers, places
 from .steps import Draft, Packed
 
 Array = np.ndarray
+MOST_ROWS = 512  # of the input under two rows of a depthwise convolution (depthwise_rows.h)
 
 
 def around(geo: Geometry) -> Halo:
@@ -168,6 +169,8 @@ def depthwise_conv2d(low: Lowering, node: Node) -> None:
     geo: Geometry = node.attrs["geo"]
     w, b = constants(low, node)
     r = residual(low, node)
+    if (geo.KH - 1) * geo.dh + 1 + geo.sh > MOST_ROWS:
+        raise UnsupportedError(node, f"sees more than {MOST_ROWS} rows")
     view = low.view(node.inputs[0])
     if geo.O != geo.C:  # a multiplier: every channel several times
         times = geo.O // geo.C

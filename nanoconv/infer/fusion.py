@@ -1,21 +1,22 @@
 """Which steps become one, that goes down the image a band of rows at a time.
 
-A chain of steps each of which is the only reader of the one before: convolutions 1×1 and depthwise
-ones, the first of any window. It pays where what lies between is too large for the second-level
-cache (_kernels/band_steps.h).
+A chain of steps each of which is the only reader of the one before: convolutions 1×1, depthwise
+ones and maxima, the first a convolution of any window. It pays where what lies between is too large
+for the second-level cache (_kernels/band_steps.h).
 """
 
 from __future__ import annotations
 
-from .layout import NO_HALO, Buffer
-from .plan import Lowering, Plan  # noqa: F401
-from .steps import Draft
+from .layout import Buffer
+from .plan import Lowering
+from .steps import ONE_BY_ONE, Draft
 
 LARGE = 150_000  # floats of an image between two steps: with the others', more than L2 holds
 LEAST_HEIGHT = 24  # rows of the last part: below, bands are half of the image
 MOST_WEIGHTS = 100_000  # floats of all parts: they must stay in L2 beside the bands
-MOST_PARTS = 6
-MOST_SLIDING = 2  # depthwise parts: where bands of two threads meet, each adds to what both compute
+MOST_PARTS = 6  # band_steps.h takes 8
+SLIDING = ("depthwise", "max_pool")
+MOST_SLIDING = 2  # of these: where bands of two threads meet, each adds to what both compute
 
 
 def bands(low: Lowering) -> list[Draft]:
@@ -39,10 +40,11 @@ def bands(low: Lowering) -> list[Draft]:
 
 
 def weights(draft: Draft) -> int:
+    """The floats of a part's weights."""
     KH, KW = draft.window[:2]
-    if draft.kernel == "max_pool":
-        return 0
-    return draft.y.C * KH * KW * (1 if draft.kernel == "depthwise" else draft.K // KW)
+    if draft.kernel == "conv":
+        return draft.y.C * KH * draft.K
+    return draft.y.C * KH * KW if draft.kernel == "depthwise" else 0
 
 
 def begins(draft: Draft) -> bool:
@@ -53,23 +55,23 @@ def begins(draft: Draft) -> bool:
 def continues(chain: list[Draft], draft: Draft, readers: dict[Buffer, int]) -> bool:
     """True if this step can be the next part of a chain."""
     last, buffer = chain[-1], chain[-1].y.buffer
-    pointwise = draft.kernel == "conv" and draft.gather is None and draft.window[:4] == (1, 1, 1, 1)
-    pointwise = pointwise and draft.window[-1] == 1 and draft.window[4:6] == (0, 0)
-    sliding = draft.kernel == "depthwise"
-    maximum = draft.kernel == "max_pool" and draft.window[:2] == (3, 3) and draft.window[3] <= 2
-    maximum = maximum and draft.window[6:8] == (1, 1)
-    small_window = draft.window[0] <= 5 and draft.window[6] == 1
-    own = draft.x == last.y and last.y.whole() and buffer.parent is None
+    KH, KW, _, sw, _, _, dh, dw, _ = draft.window
+    fits = {
+        "conv": draft.window == ONE_BY_ONE and draft.gather is None,
+        "depthwise": KH <= 5 and dh == 1,
+        "max_pool": (KH, KW, dh, dw) == (3, 3, 1, 1) and sw <= 2,
+    }
     return (
-        ((sliding and small_window) or pointwise or maximum)
-        and own
+        fits.get(draft.kernel, False)
+        and draft.x == last.y
+        and last.y.whole()
+        and buffer.parent is None
         and readers.get(buffer) == 1
         and last.r is None
         and last.y.H * last.y.W * last.y.C >= LARGE
         and draft.y.H >= LEAST_HEIGHT
         and len(chain) < MOST_PARTS
-        and sum(part.kernel in ("depthwise", "max_pool") for part in (*chain, draft))
-        <= MOST_SLIDING
+        and sum(part.kernel in SLIDING for part in (*chain, draft)) <= MOST_SLIDING
         and sum(map(weights, (*chain, draft))) <= MOST_WEIGHTS
     )
 
@@ -86,8 +88,4 @@ def closed(chain: list[Draft]) -> list[Draft]:
     step.why = "in bands of rows: " + ", then ".join(part.why.partition(",")[0] for part in chain)
     step.macs = sum(part.macs for part in chain)
     step.value = last.value
-    step.extra["bands"] = True
     return [step]
-
-
-__all__ = ["NO_HALO", "bands"]

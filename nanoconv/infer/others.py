@@ -75,7 +75,6 @@ def reshape(low: Lowering, node: Node) -> None:
         y = low.new(C, 1, 1)
         planes = View(y.runs, x.H, x.W)
         draft = Draft("image_to_planes", low.image(k), planes, why="channels first, as NCHW is")
-        draft.extra["planes"] = True
         draft.value = node.output
         low.emit(draft)
         low.views[node.output] = y

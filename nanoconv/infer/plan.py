@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..graph.ir import Graph, Node
-from .layout import NO_HALO, Buffer, Halo, Run, View, arena_floats, concatenated, whole
+from .layout import NO_HALO, Buffer, Run, View, arena_floats, whole
 from .packing import Machine
 from .steps import ACTIVATIONS, ARENA, IDENTITY, INPUT, OUTPUT, Draft, Image, Packed, Step
 
@@ -55,13 +55,6 @@ class Lowering:
         self.views: dict[int, View] = {}
         self.buffers: list[Buffer] = []
         self.node: Node | None = None
-        self.uses: dict[int, int] = {}
-        for node in graph.nodes:
-            for k in node.inputs:
-                if k is not None:
-                    self.uses[k] = self.uses.get(k, 0) + 1
-        for k in graph.output_ids():
-            self.uses[k] = self.uses.get(k, 0) + 1
 
     def run(self) -> None:
         """Lower the whole graph."""
@@ -383,12 +376,6 @@ def make_plan(
     if "bands" not in without:
         lowering.drafts = bands(lowering)
     return Arranger(lowering, weights).plan()
-
-
-__all__ = [
-    "IDENTITY", "NO_HALO", "Draft", "Halo", "Lowering", "Packed", "Plan", "UnsupportedError",
-    "concatenated", "lowers", "make_plan", "origin", "places",
-]  # fmt: skip
 
 
 def activation(attrs: dict[str, Any]) -> tuple[str, float, float]:

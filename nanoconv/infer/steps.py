@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -89,7 +88,6 @@ class Draft:
     why: str = ""
     macs: int = 0
     value: int | None = None  # the value of the graph that it computes
-    extra: dict[str, Any] = field(default_factory=dict)
 
     def views(self) -> list[View]:
         """All that it reads or writes, also inside of its parts."""
@@ -98,7 +96,7 @@ class Draft:
 
 
 def kernels_missing() -> str:
-    """Why there is no plan: nothing was compiled, or `use` does not allow it; "" if there is one."""
+    """Why no plan is possible: nothing was compiled, or `use` does not allow it; "" if one is."""
     backend = config.get_backend()
     if backend not in ("auto", "simd"):
         return f"use({backend!r}) does not allow compiled steps"

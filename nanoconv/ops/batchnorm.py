@@ -53,7 +53,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dispatch import Body, Kernel, Ladder, Op, at_least, empty, rows, unrows
+from ..dispatch import Body, Kernel, Ladder, Op, empty, rows, unrows
 from ..tape import no_grad
 from ..tensor import Tensor, apply
 from .checks import check_dtypes, given
@@ -134,12 +134,13 @@ def norm_backward_loops(dx, dw, db, dy, x, mean, invstd, w, sizes):
                             dx[n, c, m] -= (total + xhat * total_x) * invstd[a, g]
 
 
-def channel_affine_loops(y, x, scale, shift, sizes):
+def running_norm_loops(y, invstd, x, w, b, mean, var, eps, sizes):
     N, C, M, _ = sizes
-    for n in range(N):
-        for c in range(C):
+    for c in range(C):
+        invstd[c] = 1 / np.sqrt(var[c] + eps)
+        for n in range(N):
             for m in range(M):
-                y[n, c, m] = x[n, c, m] * scale[c] + shift[c]
+                y[n, c, m] = (x[n, c, m] - mean[c]) * invstd[c] * w[c] + b[c]
 
 
 # --------------------------------------------------------------------------- the NumPy reference
@@ -178,8 +179,13 @@ def channel_norm_backward(
     return dy * per_channel(w * invstd, x), dw, db
 
 
-def channel_affine(x: Array, scale: Array, shift: Array) -> Array:
-    return x * per_channel(scale, x) + per_channel(shift, x)
+def running_norm(
+    x: Array, w: Array, b: Array, mean: Array, var: Array, eps: float
+) -> tuple[Array, Array]:
+    """y, and r (C,), with μ and σ² that are given: one multiply-add for each number."""
+    invstd = (1 / np.sqrt(var + eps)).astype(x.dtype)
+    scale = invstd * w
+    return x * per_channel(scale, x) + per_channel(b - mean * scale, x), invstd
 
 
 # --------------------------------------------------------------------------- the ladder
@@ -231,13 +237,15 @@ def call_norm_backward(
     return unimages(dx, x.shape, planes), dw, db
 
 
-def call_affine(body: Body, x: Array, scale: Array, shift: Array) -> Array:
+def call_running(
+    body: Body, x: Array, w: Array, b: Array, mean: Array, var: Array, eps: float
+) -> tuple[Array, Array]:
     planes = in_planes(body, x)
     xr = images(x, planes)
-    yr = empty(xr.shape, x.dtype)
+    yr, invstd = empty(xr.shape, x.dtype), empty(mean.shape, x.dtype)
     sizes = (*x.shape[:2], math.prod(x.shape[2:]), int(not planes))
-    body(yr, xr, scale, shift, sizes=sizes)
-    return unimages(yr, x.shape, planes)
+    body(yr, invstd, xr, w, b, mean, var, eps, sizes=sizes)
+    return unimages(yr, x.shape, planes), invstd
 
 
 KERNELS = [
@@ -260,16 +268,16 @@ BACKWARD = Ladder(
     call=call_norm_backward,
     loops=norm_backward_loops,
 )
-AFFINE = Ladder(
-    "batch_norm.affine",
-    reference=channel_affine,
+RUNNING = Ladder(
+    "batch_norm.running",
+    reference=running_norm,
     kernels=[
-        Kernel("cython.fused", "norm_cy:channel_affine_f32", auto=at_least(1 << 14)),
-        Kernel("numba.fused", "norm_nb:channel_affine_f32", auto=at_least(1 << 14)),
+        Kernel("cython.fused", "norm_cy:running_norm_f32"),
+        Kernel("numba.fused", "norm_nb:running_norm_f32"),
         Kernel("numba.loops", "jit"),
     ],
-    call=call_affine,
-    loops=channel_affine_loops,
+    call=call_running,
+    loops=running_norm_loops,
 )
 
 
@@ -290,15 +298,15 @@ def batch_norm_forward(
 ) -> tuple[Array, Array, Array | None, Array]:
     """y, and μ, σ² and r for the gradient; of the batch unless μ and σ² are given: then no σ²."""
     C = x.shape[1]
+    w, b = filled(w, C, 1, x.dtype), filled(b, C, 0, x.dtype)
     if mean is None or var is None:
         if not x.size:  # no statistics, and nothing that needs them
             return x.copy(), *np.zeros((3, C), x.dtype)
-        return FORWARD(x, filled(w, C, 1, x.dtype), filled(b, C, 0, x.dtype), eps)
-    invstd = (1 / np.sqrt(var + eps)).astype(x.dtype, copy=False)  # (C,)
-    scale = invstd if w is None else invstd * w
-    shift = -mean * scale if b is None else b - mean * scale
+        return FORWARD(x, w, b, eps)
     # A copy for the gradient, because the next training batch will change μ; it needs no σ².
-    return AFFINE(x, scale, shift), mean.copy(), None, invstd
+    mean = mean.copy()
+    y, invstd = RUNNING(x, w, b, mean, np.ascontiguousarray(var), eps)
+    return y, mean, None, invstd
 
 
 def batch_norm_backward(

@@ -197,7 +197,7 @@ def narrow(_x: Array, _w: Array, _b: Array | None, geo: Geometry) -> bool:
 def call_forward(body: Body, x: Array, w: Array, b: Array | None, geo: Geometry) -> Array:
     y = body.empty(geo.y_shape, x.dtype)
     b = np.zeros(geo.O, x.dtype) if b is None else np.ascontiguousarray(b)
-    body(body.image(y), body.image(x), np.ascontiguousarray(w), b, sizes=geo.sizes)
+    body(body.image(y), body.input(x), np.ascontiguousarray(w), b, sizes=geo.sizes)
     return y
 
 

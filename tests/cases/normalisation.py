@@ -126,7 +126,7 @@ def terms(shapes, attrs):
 
 BATCH_LADDERS = {
     "training": (batchnorm.FORWARD, batchnorm.BACKWARD),
-    "evaluation": (batchnorm.AFFINE, batchnorm.BACKWARD),
+    "evaluation": (batchnorm.RUNNING, batchnorm.BACKWARD),
 }
 NORMS = [
     Case(

@@ -337,6 +337,26 @@ def test_trace_names_the_layers() -> None:
     same_bits(found["4"], session(x), "the result")
 
 
+def test_explain_is_consistent() -> None:
+    with eager_to_fuse():
+        session = nc.compile(net, X.shape, threads=1)
+    explanation = session.explain(0.01)
+    lines, facts = explanation.lines, explanation.as_dict()
+    assert [line.kernel for line in lines] == [
+        d.kernel for s in session.segments for d in s.plan.drafts
+    ]
+    total = sum(step["microseconds"] for step in facts["steps"])
+    assert facts["milliseconds"] == pytest.approx(total / 1e3)
+    macs = [110 * 16 * 27, 110 * 16 * 9, 110 * 16 * 16, 110 * 20 * 16 * 9, 20 * 10]
+    assert sum(line.flops for line in lines) == 2 * sum(macs)
+    assert facts["limits"]["threads"] == 1
+    for line in lines:
+        assert min(line.microseconds, line.bytes, line.share) > 0
+    text = str(explanation).splitlines()
+    assert text[0].split()[0] == "step"
+    assert [row.partition("  ")[0] for row in text[1:]][: len(lines)] == [s.name for s in lines]
+
+
 # --------------------------------------------------------------------------- many at once
 
 

@@ -6,7 +6,7 @@ TWO_OPS = (
     "numbers; back, the tape also makes sure that arrays which the caller still has are unchanged"
 )
 REASONS = {  # by the beginning of a problem's or op's name; the first that fits
-    "conv2d.forward": "dilated over half of the image: im2col copies nine of it; PyTorch convolves directly",
+    "conv2d.forward": "dilated: im2col copies nine images, where PyTorch convolves directly",
     "conv2d.input_grad": "dilated: col2im adds up nine images, where PyTorch convolves directly",
     "logsigmoid": "an exponential and a division for each number; PyTorch keeps the exponential",
     "softmax": "over 21 channels: each pixel's line is too short for whole vectors",

@@ -8,6 +8,7 @@ def matmul_f32(
     c: Array, a: Array, b: Array, bias: Array, scratch: Array, sizes: Sizes, threads: int
 ) -> None: ...
 def matmul_f32_scratch(sizes: Sizes, threads: int) -> int: ...
+
 pointwise_f32_takes_slices: bool
 
 def pointwise_f32(

@@ -187,6 +187,12 @@ def pointwise(_a: Array, _b: Array, *rest: Any) -> bool:
     return geo.KH == geo.KW == geo.G == 1 and not (geo.pt or geo.pb or geo.pl or geo.pr)
 
 
+def little_padding(_x: Array, _w: Array, _b: Array | None, geo: Geometry) -> bool:
+    """The padded image is not gigantic beside the image: bands of rows are copied with padding."""
+    padded = (geo.H + geo.pt + geo.pb) * (geo.W + geo.pl + geo.pr)
+    return padded <= max(1 << 20, 4 * geo.H * geo.W)
+
+
 def narrow(_x: Array, _w: Array, _b: Array | None, geo: Geometry) -> bool:
     """Several taps, that dilation does not spread over half of the image: then whole rows of them
     see padding only, which im2col leaves out."""
@@ -232,7 +238,7 @@ FORWARD = Ladder(
             auto=large_image(196),
             error=BOUNDS[2],
         ),
-        Kernel("simd.tiles", "tiles_cy:conv2d_tiles_f32", auto=narrow),
+        Kernel("simd.tiles", "tiles_cy:conv2d_tiles_f32", when=little_padding, auto=narrow),
         Kernel("cython.im2col", "conv_cy:conv2d_im2col_f32"),
         Kernel("numba.direct", "conv_nb:conv2d_direct_f32", auto=False),
         Kernel("numba.loops", "jit"),

@@ -107,10 +107,13 @@ def workload() -> None:
     for N, C, O, H in ((2, 19, 27, 7), (1, 8, 16, 9), (3, 64, 33, 5)):
         x = normal(N, C, H, H + 1)
         backward(F.conv2d(x, normal(O, C, 3, 3), normal(O), padding=1, stride=2))
+        backward(F.conv2d(x, normal(O, C, 3, 3), normal(O), padding=1))
         backward(F.conv2d(x, normal(O, C, 1, 1), normal(O)))
+        backward(F.conv2d(x, normal(C, 1, 3, 3), normal(C), padding=1, groups=C))
         backward(F.conv2d(x, normal(2 * C, 1, 3, 3), normal(2 * C), padding=1, groups=C))
         backward(F.im2col(x, 3, stride=2, padding=1))
-        backward(F.linear(normal(5, C), normal(O, C), normal(O)))
+        for examples in (1, 5):
+            backward(F.linear(normal(examples, C), normal(O, C), normal(O)))
         backward(F.max_pool2d(x, 3, 2, padding=1))
         F.max_pool2d(x.detach(), 3, 2, padding=1)  # maxima alone
         backward(F.avg_pool2d(x, 2, 1, padding=1))

@@ -72,11 +72,13 @@ def data() -> Path:
 def test_golden_logits(data: Path, weights: str, builder: str) -> None:
     """The logits that PyTorch computed of ten photographs."""
     model = models.builder(builder)(weights=data / "weights" / f"{weights}.npz").eval()
-    pixels = np.load(data / "golden" / "inputs_u8_nhwc_224.npz")["images"]
+    with np.load(data / "golden" / "inputs_u8_nhwc_224.npz") as file:
+        pixels = file["images"]
     prepared = model.pretrained.preprocessing
     x = (pixels / 255 - prepared.mean) / prepared.std
     x = np.ascontiguousarray(x.transpose(0, 3, 1, 2), np.float32)
-    expected = np.load(data / "golden" / f"{weights}_logits.npz")["logits"]
+    with np.load(data / "golden" / f"{weights}_logits.npz") as file:
+        expected = file["logits"]
     found = nc.compile(model, x.shape)(x)
     assert np.abs(found - expected).max() <= 1e-3
     assert (found.argmax(1) == expected.argmax(1)).all()

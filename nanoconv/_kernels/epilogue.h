@@ -1,7 +1,8 @@
 /* What is done to a sum before it is stored: y = activation(sum + residual), in registers.
 
-   A clamp costs two instructions whatever its bounds are, so identity, relu and relu6 are the same
-   code with (-inf, inf), (0, inf) and (0, 6); the others are chosen once for each tile. NaN passes
+   Identity, relu and relu6 are clamps, with (-inf, inf), (0, inf) and (0, 6): two instructions, and
+   where sums are short, conv_tiles.h leaves out a bound that is none. The others are chosen once for
+   each tile. NaN passes
    through all of them, as in activation.h, which has their equations. */
 #ifndef NANOCONV_EPILOGUE_H
 #define NANOCONV_EPILOGUE_H
@@ -9,7 +10,7 @@
 #include "activation.h"
 #include "simd.h"
 
-enum { CLAMP, LEAKY_RELU, HARDSWISH, HARDSIGMOID, SIGMOID, SILU }; /* infer/plan.py has the same */
+enum { CLAMP, LEAKY_RELU, HARDSWISH, HARDSIGMOID, SIGMOID, SILU }; /* as in infer/steps.py */
 
 static ALWAYS_INLINE vec clamp_vec(vec v, attributes p) {
     return less(splat(p.b), more(splat(p.a), v));

@@ -2,7 +2,7 @@
 
    layout   images as in step.h; a slice of a wider one, too
    loops    output rows, which the threads share, pixels, strips of channels, taps; of the mean of
-            the whole image strips of channels, which the threads share, and pixels
+            the whole image rows, too, and then the sums of all rows
    tile     at most 4 vectors of channels, whose maxima or sums stay in registers; of 3 × 3 windows
             1 or 2 pixels apart, a strip walks along a row
    why      taps outside of the image are left out before the loop over channels, so there is no

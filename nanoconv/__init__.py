@@ -3,11 +3,10 @@
 # ruff: noqa: A004 (PyTorch's names, also where they are Python's)
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy import float32, float64, int64
 
-from . import functional
 from .config import (
     get_backend,
     get_num_threads,
@@ -85,8 +84,12 @@ from .tensor import Tensor, from_numpy, tensor
 
 __version__ = "0.1.0"
 
+for name in ("prelu", "smooth_activations", "softmax"):  # they attach methods to Tensor
+    importlib.import_module(f"nanoconv.ops.{name}")
+del name
+
 # Imported when first asked for, so that `import nanoconv` stays quick.
-_MODULES = ("data", "models", "nn", "optim")
+_MODULES = ("data", "functional", "models", "nn", "optim")
 _LATER = {
     "Session": "infer.session",
     "compile": "infer.session",
@@ -94,6 +97,10 @@ _LATER = {
     "save": "io.checkpoints",
     "summary": "graph",
 }
+
+
+if TYPE_CHECKING:
+    from . import functional
 
 
 def __getattr__(name: str) -> Any:

@@ -10,6 +10,7 @@ threads of the process; only a `with use(...)` block is its thread's own.
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import threading
@@ -54,6 +55,8 @@ class use:  # noqa: N801 (reads as a statement: `with use("numpy"):`)
 
     def __init__(self, backend: str) -> None:
         global _settings
+        if backend not in BACKENDS and backend not in rungs:
+            importlib.import_module("nanoconv.functional")  # every ladder
         if backend not in BACKENDS and backend not in rungs:
             known = ", ".join((*BACKENDS, *sorted(rungs)))
             raise ValueError(f"use: backend={backend!r} must be one of {known}")

@@ -398,6 +398,13 @@ class Op:
             raise ValueError(f"Op: the name {name!r} is taken already")
         Op.registry[name] = self
 
+    @staticmethod
+    def named(name: str) -> Op | None:
+        """The op of this name, None if there is none."""
+        if name not in Op.registry:
+            importlib.import_module("nanoconv.functional")  # every op of it
+        return Op.registry.get(name)
+
     def keeps_input(self, k: int) -> bool:
         return "x" in self.keeps or str(k) in self.keeps
 

@@ -342,14 +342,19 @@ def test_show_config_reports_a_bad_level_instead_of_failing() -> None:
     assert "error: NANOCONV_ISA='sse9' must be one of" in said
 
 
-def test_importing_loads_neither_numba_nor_an_extension() -> None:
+def test_importing_loads_neither_numba_nor_an_extension_nor_a_layer() -> None:
     heavy = ("numba", "torch", "PIL", "rich", "typer", "matplotlib", "safetensors.numpy")
+    heavy += ("nanoconv.functional", "nanoconv.ops.conv2d")
     code = (
         f"import sys\nheavy = [m for m in {heavy} if m in sys.modules]\n"
         "print(heavy + [m for m in sys.modules if m.startswith('nanoconv._kernels')])"
     )
     assert output(code) == "[]"
     assert output("from nanoconv import config\n" + code) == "[]"
+
+
+def test_every_rung_has_a_name_before_its_ladder_is_imported() -> None:
+    assert output("nc.use('cython.im2col'); print(nc.get_backend())") == "cython.im2col"
 
 
 @pytest.fixture

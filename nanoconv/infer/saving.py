@@ -135,12 +135,13 @@ def graph_of(found: dict[str, Any], constants: dict[int, Array]) -> Graph:
     dtypes = {int(k): np.dtype(str(name)) for k, _, name in found["values"]}
     known = {*found["inputs"], *constants, None}
     nodes = []
-    for op, inputs, attrs, output, name, line in found["nodes"]:
-        if op not in Op.registry or not known.issuperset(inputs) or output in known:
-            raise ValueError(f"a node {op!r} that cannot be")
+    for kind, inputs, attrs, output, name, line in found["nodes"]:
+        op = Op.named(str(kind))
+        if op is None or not known.issuperset(inputs) or output in known:
+            raise ValueError(f"a node {kind!r} that cannot be")
         known.add(output)
         values = decoded(attrs)
-        nodes.append(Node(Op.registry[op], tuple(inputs), values, output, str(name), str(line)))
+        nodes.append(Node(op, tuple(inputs), values, output, str(name), str(line)))
     outputs = decoded(found["outputs"])
     graph = Graph(tuple(found["inputs"]), outputs, tuple(nodes), shapes, dtypes, constants)
     if not known.issuperset(graph.output_ids()) or not set(shapes).issuperset(known - {None}):

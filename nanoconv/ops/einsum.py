@@ -31,7 +31,6 @@ Paper: Einstein, Die Grundlage der allgemeinen Relativitätstheorie, Annalen der
 
 from __future__ import annotations
 
-import string
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,7 +39,7 @@ import numpy as np
 from ..dispatch import Op
 from ..tensor import Array, Tensor, apply, operand
 
-LETTERS = string.ascii_uppercase + string.ascii_lowercase  # PyTorch's alphabetical order
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"  # PyTorch's alphabetical order
 
 
 def _einsum(*xs: Array, terms: tuple[str, ...], output: str) -> Array:

@@ -35,6 +35,7 @@ FLOAT64 = np.dtype(np.float64)
 # --------------------------------------------------------------------------- buffers
 
 
+SMALL = 1 << 10  # bytes, of which no vector is loaded often
 LARGE = 1 << 19  # bytes; what the C library may give back to the system when it is freed
 MOST_KEPT = 1 << 27  # bytes
 _kept: dict[int, tuple[weakref.ref[Array], Array]] = {}  # arrays and the blocks they lie in
@@ -42,8 +43,10 @@ _keys = itertools.count()
 
 
 def _allocate(size: int, dtype: np.dtype) -> Array:
-    # From the start of a cache line on: a vector that straddles two is loaded twice.
     nbytes = size * dtype.itemsize + 64
+    if nbytes < SMALL:
+        return np.empty(size, dtype)
+    # From the start of a cache line on: a vector that straddles two is loaded twice.
     keep = LARGE <= nbytes <= MOST_KEPT
     block = _block(nbytes) if keep else np.empty(nbytes, np.uint8)
     skip = -ctypes.addressof(ctypes.c_char.from_buffer(block.data)) % 64
@@ -94,7 +97,6 @@ lend: Callable[[int], Array] = _lend  # `size` floats, until the next kernel
 
 def empty(shape: Sequence[int], dtype: Any = np.float32, channels_last: bool = False) -> Array:
     """An uninitialised array; `channels_last` lays a logical NCHW array out as NHWC in memory."""
-    shape = tuple(shape)
     flat = allocate(math.prod(shape), np.dtype(dtype))
     if channels_last and len(shape) == 4:
         n, c, h, w = shape
@@ -184,6 +186,15 @@ class Body:
         """An uninitialised image (N, C, H, W) in the memory format that this body writes."""
         return empty(shape, dtype, channels_last=self.kind != "loops")
 
+    def output(self, shape: Sequence[int], dtype: Any = np.float32) -> tuple[Array, Array]:
+        """What `empty` gives, and the same memory as this body indexes it."""
+        if self.kind == "loops":
+            y = empty(shape, dtype)
+            return y, y
+        n, c, h, w = shape
+        y = empty((n, h, w, c), dtype)
+        return y.transpose(0, 3, 1, 2), y
+
     def image(self, x: Array) -> Array:
         """A logical NCHW array as this body indexes it."""
         if self.kind == "loops":
@@ -194,8 +205,10 @@ class Body:
 
     def input(self, x: Array) -> Array:
         """As `image`, without a copy of a slice of channels if the body takes it as it is."""
-        if self.takes_slices and is_channel_slice(x):
-            return x.transpose(0, 2, 3, 1)
+        if self.takes_slices:
+            last = x.transpose(0, 2, 3, 1)
+            if last.flags.c_contiguous or is_channel_slice(x):
+                return last
         return self.image(x)
 
     def __call__(self, *arrays: Any, sizes: tuple[int, ...]) -> None:
@@ -279,6 +292,7 @@ class Ladder:
         self.name, self.reference, self.kernels = name, reference, tuple(kernels)
         self.call, self.loops = call, loops
         self._bodies: dict[str, Body | ImportError] = {}
+        self._allowed: dict[str, tuple[Kernel, ...]] = {}  # for each backend asked for so far
         config.rungs.update(kernel.name for kernel in self.kernels)
 
     @property
@@ -292,12 +306,16 @@ class Ladder:
 
     def run(self, rung: str, *args: Any) -> Any:
         """Run the rung of this name, whatever `use()` says."""
+        body = self._bodies.get(rung)
+        if isinstance(body, Body):  # which has been loaded before: every call but the first
+            return self.call(body, *args)
         if rung == "numpy":
-            return self.reference(*args)
+            with np.errstate(all="ignore"):  # which takes a while, and compiled bodies need it not
+                return self.reference(*args)
         if rung == "loops" and self.loops:
-            return self.call(Body(self.loops), *args)
-        kernel = self._kernel(rung)
-        body = self._body(kernel)
+            with np.errstate(all="ignore"):
+                return self.call(Body(self.loops), *args)
+        body = self._body(self._kernel(rung))
         if isinstance(body, ImportError):
             raise body
         return self.call(body, *args)
@@ -307,10 +325,12 @@ class Ladder:
         backend = config.get_backend()
         if backend == "loops" and self.loops:
             return "loops"
-        if backend != "numpy":
-            for kernel in self.kernels:
-                if self._verdict(kernel, backend, args) == "":
-                    return kernel.name
+        if backend not in self._allowed:
+            allowed = [k for k in self.kernels if not self._forbidden(k, backend)]
+            self._allowed[backend] = () if backend == "numpy" else tuple(allowed)
+        for kernel in self._allowed[backend]:
+            if not self._unfit(kernel, backend, args):
+                return kernel.name
         return "numpy"
 
     def why(self, *args: Any) -> list[tuple[str, str]]:
@@ -344,19 +364,25 @@ class Ladder:
 
     def _verdict(self, kernel: Kernel, backend: str, args: tuple) -> str:
         """Why `kernel` is not taken, or "" if it may be."""
-        if backend != kernel.name:
-            if kernel.body == "jit" or (backend == "auto" and not kernel.auto):
-                return "never chosen automatically"
-            if backend != "auto" and (
-                backend not in LANGUAGES
-                or LANGUAGES.index(kernel.language) > LANGUAGES.index(backend)
-            ):
-                return f"use({backend!r}) does not allow it"
-        if kernel.body != "jit":
-            for arg in args:
-                if isinstance(arg, Array) and arg.dtype == FLOAT64:
-                    return "float64 takes the reference"
-        if not kernel.when(*args):
+        return self._forbidden(kernel, backend) or self._unfit(kernel, backend, args)
+
+    def _forbidden(self, kernel: Kernel, backend: str) -> str:
+        """Why this backend has no such kernel, whatever the arguments."""
+        if backend == kernel.name:
+            return ""
+        if kernel.body == "jit" or (backend == "auto" and not kernel.auto):
+            return "never chosen automatically"
+        if backend != "auto" and (
+            backend not in LANGUAGES or LANGUAGES.index(kernel.language) > LANGUAGES.index(backend)
+        ):
+            return f"use({backend!r}) does not allow it"
+        return ""
+
+    def _unfit(self, kernel: Kernel, backend: str, args: tuple) -> str:
+        """Why these arguments do not suit it."""
+        if args[0].dtype == FLOAT64 and kernel.body != "jit":
+            return "float64 takes the reference"
+        if kernel.when is not always and not kernel.when(*args):
             return f"needs {kernel.when.__name__}"
         if backend == "auto" and callable(kernel.auto) and not kernel.auto(*args):
             return f"chosen automatically only for {kernel.auto.__name__}"
@@ -380,6 +406,8 @@ class Op:
                                      not held arrives as a stand-in: its shape and dtype, NaN for
                                      values, no memory; an output that is not held, as None
     macs(y, *inputs, **attrs)        multiply-adds of one run
+    is_ladder                        forward is a ladder that computes into memory of its own, and
+                                     that keeps NumPy quiet by itself: a call costs less
     """
 
     registry: ClassVar[dict[str, Op]] = {}
@@ -391,8 +419,10 @@ class Op:
         vjp: Callable | tuple[Callable, ...] | None,
         keeps: str = "x",
         macs: Callable[..., int] | None = None,
+        is_ladder: bool = False,
     ) -> None:
         self.name, self.forward, self.vjp, self.keeps = name, forward, vjp, keeps
+        self.is_ladder = is_ladder
         self.macs = macs or (lambda y, *inputs, **attrs: 0)
         if name in Op.registry:
             raise ValueError(f"Op: the name {name!r} is taken already")

@@ -45,18 +45,22 @@ def apply(op: Op, *inputs: Tensor | None, **attrs: Any) -> Any:
         if t is not None and not isinstance(t, Tensor):
             raise TypeError(f"{op.name}: expected a nanoconv Tensor, got {type(t).__name__}")
         arrays.append(None if t is None else t._data)
-    with np.errstate(all="ignore"):  # 1/0 is inf and log(-1) is NaN, as in PyTorch
-        try:
+    try:
+        if op.is_ladder:
             result = op.forward(*arrays, **attrs)
-        except MemoryError as error:
-            raise MemoryError(f"{op.name}: {error}") from None
+        else:
+            with np.errstate(all="ignore"):  # 1/0 is inf and log(-1) is NaN, as in PyTorch
+                result = op.forward(*arrays, **attrs)
+    except MemoryError as error:
+        raise MemoryError(f"{op.name}: {error}") from None
     array, extra = (result[0], result[1:]) if isinstance(result, tuple) else (result, ())
     y = wrap(array)
-    for t in inputs:  # a view shares its source's memory, and so its changes
+    for t in () if op.is_ladder else inputs:
+        # A view shares its source's memory, and so its changes.
         if t is not None and np.may_share_memory(y._data, t._data):
             y._storage = t._storage
             y._storage.shared = True
-    recorded = state.grad_enabled and y.dtype.kind == "f"
+    recorded = state.grad_enabled and y._data.dtype.kind == "f"
     if recorded and any(t is not None and t.requires_grad for t in inputs):
         y._node, y._requires_grad = Node(op, inputs, attrs, y, extra), True
     for observer in state.observers:

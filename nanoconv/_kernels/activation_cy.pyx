@@ -48,7 +48,7 @@ cdef extern from "activation.h":
 
 cdef enum:
     BLOCK = 4096
-    WORTH_THREADS = 16 * BLOCK
+    WORTH_THREADS = 32 * BLOCK
 
 
 cdef attributes attributes_of(list numbers):

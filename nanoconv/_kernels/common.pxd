@@ -5,7 +5,7 @@ from libc.stdint cimport uintptr_t
 cdef enum:
     LINE = 16               # floats in a cache line: threads share none, vectors straddle none
     IN_L2 = 65_536          # floats that stay in L2: 256 KB, half of a common one
-    WORTH_THREADS = 500_000  # multiply-adds: below, starting the threads takes longer
+    WORTH_THREADS = 3_000_000  # multiply-adds: below, waking threads and sharing takes longer
 
 
 cdef struct Geometry:

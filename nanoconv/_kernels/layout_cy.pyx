@@ -15,7 +15,7 @@ cdef extern from "layout.h" nogil:
 
 cdef enum:
     STRIP = 64  # pixels
-    WORTH_THREADS = 1 << 16  # elements
+    WORTH_THREADS = 1 << 17  # elements
 
 
 def transpose_f32(float[:, :, ::1] y, const float[:, :, ::1] x, tuple sizes, int threads):

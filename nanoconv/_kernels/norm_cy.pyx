@@ -43,7 +43,7 @@ cdef enum:
     NARROW = 128
     PIVOT = 8  # wide rows whose mean is the pivot
     LINE = 16  # floats of a cache line
-    WORTH_THREADS = 1 << 16  # elements
+    WORTH_THREADS = 1 << 17  # elements
 
 
 # ------------------------------------------------------------------------------- columns

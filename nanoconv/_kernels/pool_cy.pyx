@@ -32,7 +32,7 @@ cdef extern from "pool.h" nogil:
 cdef enum:
     TILE = 64
     LINE = 16  # floats of a cache line
-    WORTH_THREADS = 1 << 16  # elements read
+    WORTH_THREADS = 1 << 17  # elements read
 
 
 # ------------------------------------------------------------------------------- maximum

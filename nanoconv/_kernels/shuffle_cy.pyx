@@ -11,7 +11,7 @@ Why: real nets have 2, 3, 4 or 8 groups, and the gradient, a shuffle with K grou
 from cython.parallel cimport prange
 
 cdef enum:
-    WORTH_THREADS = 1 << 16  # elements
+    WORTH_THREADS = 1 << 17  # elements
 
 
 cdef inline void groups_inside(

@@ -32,6 +32,8 @@ class Convolution(Module):
     transposed: ClassVar[bool] = False
     weight: Parameter
     bias: Parameter | None
+    stride: Any  # one number for each axis, as dilation
+    dilation: Any
     padding: Any  # a string, one number for each axis, or four sides
 
     def __init__(
@@ -199,10 +201,10 @@ class Conv2d(Convolution):
         return self._convolved(input, self.weight)
 
     def _convolved(self, input: Tensor, weight: Tensor) -> Tensor:
-        x, padding = self._bordered(input)
-        sh, sw = self.stride
-        dh, dw = self.dilation
-        return F.conv2d(x, weight, self.bias, (sh, sw), padding, (dh, dw), self.groups)
+        x, padding = input, self.padding
+        if self.padding_mode != "zeros":
+            x, padding = self._bordered(input)
+        return F.conv2d(x, weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
 
 class DepthwiseConv2d(Conv2d):

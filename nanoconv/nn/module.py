@@ -170,8 +170,9 @@ class Module:
     def __getattr__(self, name: str) -> Any:  # asked only for what is no ordinary attribute
         own = self.__dict__
         for kind in MEMBERS:
-            if kind in own and name in own[kind]:
-                return own[kind][name]
+            members = own.get(kind)
+            if members is not None and name in members:
+                return members[name]
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __delattr__(self, name: str) -> None:

@@ -93,15 +93,16 @@ class _BatchNorm(_Tracking):
 
     def forward(self, input: Tensor) -> Tensor:
         self._check_axes(input)
+        mean, var = self.running_mean, self.running_var
+        if not self.training and mean is not None:
+            return F.batch_norm(input, mean, var, self.weight, self.bias, eps=self.eps)
         learning = self.training and self.track_running_stats
         momentum = self.momentum
         if momentum is None:  # the plain average over all batches, this one included
             momentum = 1 / (int(self.num_batches_tracked) + 1) if learning else 0.0
-        mean, var = self.running_mean, self.running_var
-        if self.training and not learning:
+        if not learning:
             mean = var = None
-        training = self.training or mean is None
-        y = F.batch_norm(input, mean, var, self.weight, self.bias, training, momentum, self.eps)
+        y = F.batch_norm(input, mean, var, self.weight, self.bias, True, momentum, self.eps)
         if learning:
             self.num_batches_tracked.add_(1)
         return y

@@ -160,6 +160,7 @@ def activation(
         forward=lambda x, **attrs: FORWARD[name](x, *attrs.values()),
         vjp=lambda dy, y, x, **attrs: BACKWARD[name](dy, x if keeps == "x" else y, *attrs.values()),
         keeps=keeps,
+        is_ladder=True,
     )
 
 

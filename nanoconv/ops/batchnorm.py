@@ -53,8 +53,8 @@ from typing import Any
 
 import numpy as np
 
-from ..dispatch import Body, Kernel, Ladder, Op, empty, rows, unrows
-from ..tape import no_grad
+from ..dispatch import Body, Kernel, Ladder, Op, empty
+from ..tape import is_grad_enabled, no_grad
 from ..tensor import Tensor, apply
 from .checks import check_dtypes, given
 
@@ -69,7 +69,7 @@ def batch_norm_shape(x: tuple[int, ...], training: bool, **vectors: Tensor) -> i
     if len(x) < 2:
         raise ValueError(f"batch_norm: input has shape {list(x)}, expected (N, C) or (N, C, …)")
     for name, vector in vectors.items():
-        if vector.shape != x[1:2]:
+        if vector._data.shape != x[1:2]:
             raise ValueError(
                 f"batch_norm: {name} has shape {list(vector.shape)}, expected [{x[1]}]"
             )
@@ -201,12 +201,17 @@ def in_planes(body: Body, x: Array) -> bool:
 def images(x: Array, planes: bool) -> Array:
     """x (N, C, …) as (N, C, M), or as (N, M, C), in C order: a view if memory has that order."""
     N, C, M = *x.shape[:2], math.prod(x.shape[2:])
-    return np.ascontiguousarray(x).reshape(N, C, M) if planes else rows(x).reshape(N, M, C)
+    if not planes:
+        x = x.transpose(0, *range(2, x.ndim), 1)
+    return np.ascontiguousarray(x).reshape((N, C, M) if planes else (N, M, C))
 
 
 def unimages(xr: Array, shape: tuple[int, ...], planes: bool) -> Array:
     """And back."""
-    return xr.reshape(shape) if planes else unrows(xr, shape)
+    if planes:
+        return xr.reshape(shape)
+    N, C, *pixels = shape
+    return xr.reshape(N, *pixels, C).transpose(0, len(shape) - 1, *range(1, len(shape) - 1))
 
 
 def call_norm(
@@ -303,9 +308,9 @@ def batch_norm_forward(
         if not x.size:  # no statistics, and nothing that needs them
             return x.copy(), *np.zeros((3, C), x.dtype)
         return FORWARD(x, w, b, eps)
-    # A copy for the gradient, because the next training batch will change μ; it needs no σ².
-    mean = mean.copy()
-    y, invstd = RUNNING(x, w, b, mean, np.ascontiguousarray(var), eps)
+    if is_grad_enabled():  # the next training batch will change μ; the gradient needs no σ²
+        mean = mean.copy()
+    y, invstd = RUNNING(x, w, b, np.ascontiguousarray(mean), np.ascontiguousarray(var), eps)
     return y, mean, None, invstd
 
 
@@ -326,7 +331,13 @@ def batch_norm_backward(
     return BACKWARD(dy, x, mean, invstd, w, running_mean is None)
 
 
-BATCH_NORM = Op("batch_norm", forward=batch_norm_forward, vjp=batch_norm_backward, keeps="01")
+BATCH_NORM = Op(
+    "batch_norm",
+    forward=batch_norm_forward,
+    vjp=batch_norm_backward,
+    keeps="01",
+    is_ladder=True,
+)
 
 
 # --------------------------------------------------------------------------- the public function
@@ -352,7 +363,7 @@ def batch_norm(
     """
     vectors = given(running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
     check_dtypes("batch_norm", input=input, **vectors)
-    M = batch_norm_shape(input.shape, training, **vectors)
+    M = batch_norm_shape(input._data.shape, training, **vectors)
     if not eps >= 0:
         raise ValueError(f"batch_norm: eps={eps} must not be negative")
     if not training:

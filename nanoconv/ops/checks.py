@@ -36,21 +36,27 @@ def check_dtypes(op: str, **tensors: Tensor) -> None:
 
 def check_bias(op: str, bias: Tensor | None, size: int) -> None:
     """A bias has one value per output."""
-    if bias is not None and bias.shape != (size,):
+    if bias is not None and bias._data.shape != (size,):
         raise ValueError(f"{op}: bias has shape {list(bias.shape)}, expected [{size}]")
 
 
 def check_groups(op: str, groups: Any, inputs: int, outputs: int) -> None:
     """Groups divide the input and the output channels."""
-    try:
-        count = operator.index(groups)
-    except TypeError:
-        count = 0
+    count = groups
+    if type(groups) is not int:
+        try:
+            count = operator.index(groups)
+        except TypeError:
+            count = 0
     if count < 1:
         raise ValueError(f"{op}: groups={groups!r}, expected an integer from 1 up")
-    for size, name in ((inputs, "input"), (outputs, "output")):
-        if size % count:
-            raise ValueError(f"{op}: groups={count} must divide the {size} {name} channels")
+    if inputs % count or outputs % count:
+        size, name = (inputs, "input") if inputs % count else (outputs, "output")
+        raise ValueError(f"{op}: groups={count} must divide the {size} {name} channels")
+
+
+def unchanged(y: Tensor) -> Tensor:
+    return y
 
 
 def batched(op: str, input: Tensor, ndim: int) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
@@ -58,7 +64,7 @@ def batched(op: str, input: Tensor, ndim: int) -> tuple[Tensor, Callable[[Tensor
     if not isinstance(input, Tensor):
         raise TypeError(f"{op}: input must be a nanoconv Tensor, got {type(input).__name__}")
     if input.ndim == ndim:
-        return input, lambda y: y
+        return input, unchanged
     if input.ndim == ndim - 1:
         return unsqueeze(input, 0), lambda y: squeeze(y, 0)
     raise ValueError(

@@ -39,6 +39,7 @@ array([[1., 2., 1.],
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -46,8 +47,8 @@ import numpy as np
 from ..dispatch import Body, Kernel, Ladder, Op, empty
 from ..tensor import Tensor, apply
 from . import depthwise_conv2d as depthwise
-from .checks import batched, check_bias, check_dtypes, check_groups, given
-from .geometry import Geometry, conv_geometry
+from .checks import batched, check_bias, check_dtypes, check_groups
+from .geometry import Geometry, conv_geometry, is_pair
 from .winograd import BOUNDS, dense_3x3, large_image
 
 Array = np.ndarray
@@ -66,6 +67,21 @@ def conv2d_shape(
     op: str = "conv2d",
 ) -> Geometry:
     """Check that x (N, C, H, W) and w (O, C/G, KH, KW) fit; returns every size of the equation."""
+    # To a cache 1.0 and True would be 1, so it sees nothing but integers, as the layers pass them.
+    pairs = is_pair(stride, 1) and is_pair(padding, 0) and is_pair(dilation, 1)
+    shape = _remembered_shape if pairs and type(groups) is int else _conv2d_shape
+    return shape(x, w, stride, padding, dilation, groups, op)
+
+
+def _conv2d_shape(
+    x: tuple[int, ...],
+    w: tuple[int, ...],
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    op: str,
+) -> Geometry:
     if len(x) != 4 or len(w) != 4:
         raise ValueError(
             f"{op}: expected input (N, C, H, W) and weight (O, C/groups, KH, KW), "
@@ -78,6 +94,9 @@ def conv2d_shape(
             f"expected (O, {x[1] // groups}, KH, KW) without an empty axis"
         )
     return conv_geometry(op, x, w, stride, padding, dilation, groups)
+
+
+_remembered_shape = lru_cache(4096)(_conv2d_shape)
 
 
 # --------------------------------------------------------------------------- the literal loops
@@ -201,15 +220,15 @@ def narrow(_x: Array, _w: Array, _b: Array | None, geo: Geometry) -> bool:
 
 
 def call_forward(body: Body, x: Array, w: Array, b: Array | None, geo: Geometry) -> Array:
-    y = body.empty(geo.y_shape, x.dtype)
+    y, out = body.output(geo.y_shape, x.dtype)
     b = np.zeros(geo.O, x.dtype) if b is None else np.ascontiguousarray(b)
-    body(body.image(y), body.input(x), np.ascontiguousarray(w), b, sizes=geo.sizes)
+    body(out, body.input(x), np.ascontiguousarray(w), b, sizes=geo.sizes)
     return y
 
 
 def call_input_grad(body: Body, dy: Array, w: Array, geo: Geometry) -> Array:
-    dx = body.empty(geo.x_shape, dy.dtype)
-    body(body.image(dx), body.image(dy), np.ascontiguousarray(w), sizes=geo.sizes)
+    dx, out = body.output(geo.x_shape, dy.dtype)
+    body(out, body.image(dy), np.ascontiguousarray(w), sizes=geo.sizes)
     return dx
 
 
@@ -273,6 +292,7 @@ WEIGHT_GRAD = Ladder(
 CONV2D = Op(
     "conv2d",
     forward=lambda x, w, b, geo: FORWARD(x, w, b, geo),
+    is_ladder=True,
     vjp=(
         lambda dy, y, x, w, b, geo: INPUT_GRAD(dy, w, geo),
         lambda dy, y, x, w, b, geo: WEIGHT_GRAD(dy, x, geo),
@@ -305,8 +325,8 @@ def conv2d(
     and four sides.
     """
     x, unbatch = batched("conv2d", input, 4)
-    check_dtypes("conv2d", input=x, weight=weight, **given(bias=bias))
-    geo = conv2d_shape(x.shape, weight.shape, stride, padding, dilation, groups)
+    check_dtypes("conv2d", input=x, weight=weight, **({} if bias is None else {"bias": bias}))
+    geo = conv2d_shape(x._data.shape, weight._data.shape, stride, padding, dilation, groups)
     return unbatch(convolved("conv2d", x, weight, bias, geo))
 
 

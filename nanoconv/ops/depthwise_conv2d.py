@@ -154,15 +154,15 @@ def taps_first(w: Array) -> Array:
 
 
 def call_forward(body: Body, x: Array, w: Array, b: Array | None, geo: Geometry) -> Array:
-    y = body.empty(geo.y_shape, x.dtype)
+    y, out = body.output(geo.y_shape, x.dtype)
     b = np.zeros(geo.O, x.dtype) if b is None else np.ascontiguousarray(b)
-    body(body.image(y), body.image(x), taps_first(w), b, sizes=geo.sizes)
+    body(out, body.image(x), taps_first(w), b, sizes=geo.sizes)
     return y
 
 
 def call_input_grad(body: Body, dy: Array, w: Array, geo: Geometry) -> Array:
-    dx = body.empty(geo.x_shape, dy.dtype)
-    body(body.image(dx), body.image(dy), taps_first(w), sizes=geo.sizes)
+    dx, out = body.output(geo.x_shape, dy.dtype)
+    body(out, body.image(dy), taps_first(w), sizes=geo.sizes)
     return dx
 
 
@@ -231,6 +231,7 @@ WEIGHT_GRAD = Ladder(
 DEPTHWISE_CONV2D = Op(
     "depthwise_conv2d",
     forward=lambda x, w, b, geo: FORWARD(x, w, b, geo),
+    is_ladder=True,
     vjp=(
         lambda dy, y, x, w, b, geo: INPUT_GRAD(dy, w, geo),
         lambda dy, y, x, w, b, geo: WEIGHT_GRAD(dy, x, geo),

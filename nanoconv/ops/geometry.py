@@ -40,8 +40,18 @@ def integers(value: Any, least: int) -> tuple[int, ...]:
     return tuple(found)
 
 
+def is_pair(value: Any, least: int) -> bool:
+    """True of a tuple of two ints in range, as the layers pass them: soon told from the rest."""
+    if type(value) is not tuple or len(value) != 2:
+        return False
+    a, b = value
+    return type(a) is type(b) is int and least <= a <= LARGEST and least <= b <= LARGEST
+
+
 def pair(op: str, name: str, value: Any, least: int) -> tuple[int, int]:
     """An int or a pair of ints as a pair (vertical, horizontal), each at least `least`."""
+    if is_pair(value, least):
+        return value
     both = integers(value, least)
     if len(both) not in (1, 2):
         raise ValueError(
@@ -66,6 +76,8 @@ def sides(op: str, padding: Any) -> tuple[int, int, int, int] | str:
     """Any form of the `padding` argument as (top, bottom, left, right), or "same"."""
     if isinstance(padding, str) and padding in ("same", "valid"):
         return padding if padding == "same" else (0, 0, 0, 0)
+    if is_pair(padding, 0):
+        return padding[0], padding[0], padding[1], padding[1]
     given = integers(padding, 0)
     if len(given) == 4:
         return given[0], given[1], given[2], given[3]

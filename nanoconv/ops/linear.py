@@ -99,17 +99,18 @@ def linear_bias_grad(dy: Array) -> Array:
 # takes the first rung that is installed, that `nc.use` allows, and that is the fastest here (auto).
 # NumPy's own is BLAS, which with AVX2 is as fast as a machine can be, with two exceptions: where a
 # "sum" has one term only, the weight gradient of a single example; and where a few examples meet
-# a large matrix, which BLAS copies before it multiplies.
+# a large matrix, which BLAS copies before it multiplies. Of a single example BLAS makes short work,
+# but its threads go on spinning for many milliseconds, in the way of those of the other layers.
 
 
 def small_side(x: Array, w: Array, *rest: Array | None) -> bool:
-    """Sums of one term, and enough of them; or 2 to 8 rows, and large matrices in C order."""
+    """Sums of one term, and enough of them; or up to 8 rows, and large matrices in C order."""
     if x.shape[1] == 1:
         return len(x) * len(w) >= 1 << 14
-    return 2 <= len(x) <= 8 and w.size >= 1 << 16 and w.flags.c_contiguous and x.flags.c_contiguous
+    return 1 <= len(x) <= 8 and w.size >= 1 << 16 and w.flags.c_contiguous and x.flags.c_contiguous
 
 
-small_side.__name__ = "sums of one term, or 2 to 8 rows and a large matrix"
+small_side.__name__ = "sums of one term, or up to 8 rows and a large matrix"
 
 
 def one_example(x: Array, w: Array, *rest: Array | None) -> bool:

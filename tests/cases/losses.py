@@ -9,7 +9,7 @@ from harness import Case, torch
 from hypothesis import strategies as st
 
 import nanoconv as nc
-from nanoconv.ops import distances
+from nanoconv.ops import distances, focal_loss  # noqa: F401 (which adds its ladders to the tables)
 
 from .draws import around_kinks
 

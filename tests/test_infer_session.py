@@ -23,6 +23,7 @@ import nanoconv as nc
 from nanoconv import nn
 from nanoconv.graph import capture
 from nanoconv.graph.passes import PASSES
+from nanoconv.infer.plan import Arranger
 
 pytest.importorskip("nanoconv._kernels.plan_cy", reason="needs compiled kernels")
 F = nc.functional
@@ -124,6 +125,16 @@ def test_nodes_without_a_kernel_know_each_image_of_a_batch() -> None:
     assert "eager" in str(session.explain(0.01))
 
 
+def test_weights_are_packed_once_however_many_nodes_have_no_kernel(monkeypatch: Any) -> None:
+    packed: list[Any] = []
+    collected = Arranger.collected
+    monkeypatch.setattr(Arranger, "collected", lambda self: packed.append(self) or collected(self))
+    layers = [part for _ in range(6) for part in (nn.Conv2d(8, 8, 1), nn.GroupNorm(2, 8))]
+    session = nc.compile(nn.Sequential(*layers, nn.ReLU()).eval(), (1, 8, 4, 4))
+    assert kernels(session).count("eager") == 6
+    assert len(packed) == len(session.programs()) == 7
+
+
 def test_images_that_depend_on_each_other() -> None:
     def model(x: nc.Tensor) -> nc.Tensor:
         return F.conv2d(x - x.mean(0, keepdim=True), W3)
@@ -146,16 +157,27 @@ def test_a_graph() -> None:
     assert nc.compile(batch)(images(2, 3, 20, 22)).shape == (2, 10)
 
 
-def test_later_changes_of_the_model_do_not_reach_a_session() -> None:
-    layer = nn.Conv2d(3, 20, 3)
-    model = nn.Sequential(layer, nn.BatchNorm2d(20), nn.Flatten(), nn.Linear(20 * 16, 3)).eval()
-    session = nc.compile(model, (1, 3, 6, 6))
+@pytest.mark.parametrize("backend", ["auto", "numpy"])
+@pytest.mark.parametrize("from_graph", [False, True], ids=["model", "graph"])
+def test_later_changes_of_the_model_do_not_reach_a_session(
+    backend: str, from_graph: bool, tmp_path: Any
+) -> None:
+    nc.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 20, 3), nn.BatchNorm2d(20), nn.GroupNorm(4, 20), nn.Conv2d(20, 8, 1),
+        nn.Flatten(), nn.Linear(8 * 16, 3),
+    ).eval()  # fmt: skip
     x = images(1, 3, 6, 6)
-    before = session(x)
-    with nc.no_grad():
-        for parameter in model.parameters():
-            parameter.fill_(3)
-    same_bits(session(x), before, "after the model changed")
+    with nc.use(backend):
+        session = nc.compile(capture(model, x) if from_graph else model, x.shape)
+        before, values = session(x), session.trace(x)
+        with nc.no_grad():
+            for parameter in model.parameters():
+                parameter.fill_(3)
+        same_bits(session(x), before, "after the model changed")
+        same_bits(session.trace(x), values, "traced after the model changed")
+        session.save(tmp_path / "s")
+        same_bits(nc.Session.load(tmp_path / "s")(x), before, "written after the model changed")
 
 
 def test_zero_pixels_and_no_nodes() -> None:

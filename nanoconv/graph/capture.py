@@ -25,7 +25,7 @@ from .. import config
 from ..dispatch import Op
 from ..tape import no_grad, observe, watch
 from ..tensor import Tensor, as_array, wrap
-from .ir import Array, Graph, Node, leaves, mapped
+from .ir import Array, Graph, Node, leaves, mapped, owner
 from .summary import innermost
 
 PACKAGE = str(Path(__file__).resolve().parent.parent)
@@ -247,13 +247,6 @@ def model_file(code: CodeType) -> str:
     path = code.co_filename
     own = path.startswith(PACKAGE) and not path.startswith(MODELS)
     return "" if own or path == copy.__file__ else Path(path).name
-
-
-def owner(array: Array) -> Array:
-    """The array whose memory this one is a view of."""
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    return array
 
 
 def arrays_in(values: tuple) -> Iterator[Array]:

@@ -24,7 +24,8 @@ from .layout import View
 from .steps import Draft, Step, kernels_missing, machine
 
 if TYPE_CHECKING:
-    from .session import Segment, Session
+    from .segments import Segment
+    from .session import Session
 
 WORDS = 8  # steps about which something is said in words
 CACHE = 1 << 20  # bytes of images that the second-level cache of one core holds

@@ -14,126 +14,22 @@ installed, all are.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import config
-from ..graph.ir import Graph, Node, mapped
-from .plan import Plan, UnsupportedError, make_plan
-from .steps import kernels_missing, machine
+from ..graph.ir import Graph, mapped, owner
+from .segments import Segment, compiled, eager_segments, segments
+from .steps import kernels_missing
 
 if TYPE_CHECKING:  # what a session that was loaded does without is imported where it is needed
     from .explain import Explanation
 
 Array = np.ndarray
 CHOICES = ("winograd", "bands")  # what a plan may go without, beside the passes
-
-# --------------------------------------------------------------------------- segments
-
-
-@dataclass
-class Segment:
-    """Part of a model: a program of compiled steps, or one node as eager runs it."""
-
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    graph: Graph
-    plan: Plan | None = None
-    program: Any = None
-    why: str = ""  # of a single node: that no kernel computes it
-
-    @property
-    def node(self) -> Node:
-        return self.graph.nodes[0]
-
-    def run(self, values: dict[int, Array], N: int, threads: int) -> None:
-        """Compute the outputs of a batch of N from the inputs, all in `values`."""
-        if self.plan is None:
-            images = [self.forward(values, n if N > 1 else None) for n in range(N)]
-            values[self.outputs[0]] = images[0] if N == 1 else np.concatenate(images)
-            return
-        x, y = self.buffers(values, N)
-        self.program.run(x, y, N, threads)
-
-    def forward(self, values: dict[int, Array], n: int | None) -> Array:
-        """The node as eager runs it, on image n alone: its attributes are those of one image."""
-        arrays = {k: values[k] for k in self.node.inputs if k is not None}
-        if n is not None:
-            own = arrays.keys() - self.graph.constants.keys()
-            arrays |= {k: arrays[k][n : n + 1] for k in own}
-        return self.node.forward(*(None if k is None else arrays[k] for k in self.node.inputs))
-
-    def buffers(self, values: dict[int, Array], N: int) -> tuple[list[Array], list[Array]]:
-        """The inputs as flat arrays, and new ones for the outputs."""
-        for k in self.outputs:
-            values[k] = np.empty((N, *self.graph.shapes[k][1:]), np.float32)
-        x = [np.ascontiguousarray(values[k]).reshape(-1) for k in self.inputs]
-        return x, [values[k].reshape(-1) for k in self.outputs]
-
-
-def part_of(graph: Graph, nodes: Sequence[Node]) -> Graph:
-    """The graph of some nodes that follow each other: what they read, and what is read of them."""
-    inside = {node.output for node in nodes}
-    read = dict.fromkeys(k for node in nodes for k in node.inputs if k is not None)
-    inputs = tuple(k for k in read if k not in inside and k not in graph.constants)
-    later = set(graph.output_ids())
-    later |= {
-        k for node in graph.nodes if node.output not in inside for k in node.inputs if k is not None
-    }
-    outputs = tuple(node.output for node in nodes if node.output in later)
-    return Graph(inputs, outputs, tuple(nodes), graph.shapes, graph.dtypes, graph.constants)
-
-
-def segments(
-    graph: Graph, threads: int, without: frozenset[str], packed: Sequence[Array] | None = None
-) -> list[Segment]:
-    """The whole model as programs, with single nodes between them where there must be.
-
-    `packed`: the weights of the programs, if they are packed already.
-    """
-    refused: dict[int, str] = {}
-    while True:
-        found: list[Segment] = []
-        group: list[Node] = []
-        ready = None if packed is None else iter(packed)
-        try:
-            for node in (*graph.nodes, None):
-                if node is not None and node.output not in refused:
-                    group.append(node)
-                    continue
-                if group:
-                    weights = None if ready is None else next(ready, None)
-                    found.append(compiled(part_of(graph, group), threads, without, weights))
-                    group = []
-                if node is not None:
-                    found.append(eager_segment(graph, node, refused[node.output]))
-            return found
-        except UnsupportedError as error:
-            refused[error.node.output] = error.why
-
-
-def compiled(graph: Graph, threads: int, without: frozenset[str], weights: Array | None) -> Segment:
-    """The program of a graph; UnsupportedError if one of its nodes has no kernel."""
-    from nanoconv._kernels import plan_cy
-
-    plan = make_plan(graph, machine(), threads, without, weights)
-    sizes = [[int(np.prod(shape)) for shape in shapes] for shapes in (plan.inputs, plan.outputs)]
-    program = plan_cy.Program(plan.steps, plan.weights, plan.tables, plan.arena, *sizes)
-    return Segment(graph.inputs, graph.output_ids(), graph, plan, program)
-
-
-def eager_segments(graph: Graph, why: str) -> list[Segment]:
-    """Every node as eager runs it."""
-    return [eager_segment(graph, node, why) for node in graph.nodes]
-
-
-def eager_segment(graph: Graph, node: Node, why: str) -> Segment:
-    part = part_of(graph, [node])
-    return Segment(part.inputs, (node.output,), part, why=why)
-
 
 # --------------------------------------------------------------------------- the session
 
@@ -317,7 +213,7 @@ def compile(
     """
     from ..graph.batch import same_but_for_batch
     from ..graph.capture import capture, check_evaluating
-    from ..graph.passes import PASSES, optimise
+    from ..graph.passes import PASSES
 
     threads = config.get_num_threads() if threads is None else checked_threads(threads)
     if not (isinstance(model, Graph) or callable(model)):
@@ -339,7 +235,7 @@ def compile(
         if input_shape is not None and checked_shapes(input_shape) != shapes:
             raise ValueError(f"compile: input_shape={input_shape!r}, but the graph has {shapes}")
         N = shapes[0][0] if shapes and shapes[0] else 1
-        return Session(optimise(model, passes), N, threads, without, alone=N == 1)
+        return Session(optimised(model, passes), N, threads, without, alone=N == 1)
     if input_shape is None:
         raise ValueError("compile: input_shape is missing, expected (N, C, H, W)")
     check_evaluating(model)
@@ -347,14 +243,27 @@ def compile(
     N = shapes[0][0]
     graph = capture(model, *examples(shapes, 1))
     if N == 1 and not dynamic_batch:
-        return Session(optimise(graph, passes), 1, threads, without)
+        return Session(optimised(graph, passes), 1, threads, without)
     if same_but_for_batch(graph, capture(model, *examples(shapes, max(N, 2)))):
         batch = None if dynamic_batch else N
-        return Session(optimise(graph, passes), batch, threads, without)
+        return Session(optimised(graph, passes), batch, threads, without)
     if dynamic_batch:
         return AnyBatch(model, shapes, threads, passes, without)
-    whole = optimise(capture(model, *examples(shapes, N)), passes)
+    whole = optimised(capture(model, *examples(shapes, N)), passes)
     return Session(whole, N, threads, without, alone=False)
+
+
+def optimised(graph: Graph, passes: frozenset[str]) -> Graph:
+    """After all passes but these, with constants that share no memory with those of `graph`."""
+    from ..graph.passes import optimise
+
+    theirs = {id(owner(array)) for array in graph.constants.values()}
+    found = optimise(graph, passes)
+    constants = {
+        k: array.copy("K") if id(owner(array)) in theirs else array
+        for k, array in found.constants.items()
+    }
+    return replace(found, constants=constants)
 
 
 def checked_threads(threads: int) -> int:
@@ -403,10 +312,9 @@ class AnyBatch(Session):
 
     def of_batch(self, N: int, threads: int, without: frozenset[str]) -> Session:
         from ..graph.capture import capture
-        from ..graph.passes import optimise
 
         if N not in self.by_batch:
-            graph = optimise(capture(self.model, *examples(self.shapes, N)), self.passes)
+            graph = optimised(capture(self.model, *examples(self.shapes, N)), self.passes)
             self.by_batch[N] = Session(graph, N, threads, without, alone=False)
         return self.by_batch[N]
 

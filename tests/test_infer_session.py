@@ -1,5 +1,6 @@
 """`nc.compile` and `nc.Session`: what may be asked of them, and what they say to bad questions."""
 
+import sys
 import threading
 from dataclasses import replace
 from typing import Any
@@ -23,6 +24,7 @@ import nanoconv as nc
 from nanoconv import nn
 from nanoconv.graph import capture
 from nanoconv.graph.passes import PASSES
+from nanoconv.infer import packing
 from nanoconv.infer.plan import Arranger
 
 pytest.importorskip("nanoconv._kernels.plan_cy", reason="needs compiled kernels")
@@ -149,6 +151,44 @@ def test_images_that_depend_on_each_other() -> None:
         nc.compile(model, (2, 3, 8, 8)).save("never.safetensors")
 
 
+class Centred(nn.Module):
+    """Its images depend on each other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1))
+
+    def forward(self, x: nc.Tensor) -> nc.Tensor:
+        y = self.conv(x)
+        return y - y.mean(0, keepdim=True)
+
+
+def test_a_batch_size_that_comes_later_has_the_weights_of_the_first() -> None:
+    nc.manual_seed(0)
+    model = Centred().eval()
+    x = images(3, 3, 5, 5)
+    session = nc.compile(model, (2, 3, 5, 5), dynamic_batch=True)
+    expected = nc.compile(model, x.shape)(x)
+    with nc.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(3)
+    model.train()
+    same_bits(session(x), expected, "after the model changed")
+    found = session.trace(x)
+    assert list(found)[-1] == "sub"
+    same_bits(found["sub"], expected, "traced")
+
+
+def test_a_batch_size_that_comes_later_is_refused_with_the_reason() -> None:
+    drop = nn.Dropout(0.5).eval()
+    session = nc.compile(lambda x: drop(x - x.mean(0)), (2, 3), dynamic_batch=True)
+    assert session(images(3, 3)).shape == (3, 3)
+    drop.train()
+    assert session(images(2, 3)).shape == (2, 3)
+    with pytest.raises(RuntimeError, match=r"session: .* one of 4 images, .*: dropout is random"):
+        session(images(4, 3))
+
+
 def test_a_graph() -> None:
     graph = capture(net, X)
     same_bits(nc.compile(graph)(X), nc.compile(net, X.shape)(X), "a captured graph")
@@ -265,8 +305,6 @@ def test_bad_batches() -> None:
     two = nc.compile(lambda a, b: a + b, [(1, 2, 3, 3)] * 2, dynamic_batch=True)
     with pytest.raises(ValueError, match=r"input 1 is float32\[2, 2, 3, 3\], expected"):
         two(images(3, 2, 3, 3), images(2, 2, 3, 3))
-    with pytest.raises(ValueError, match="trace: got a batch of 2 images, expected 1"):
-        session.trace(np.concatenate([X, X]))
 
 
 @pytest.mark.parametrize(
@@ -321,24 +359,50 @@ def test_too_many_outputs_for_one_plan_are_an_error_that_says_so() -> None:
 
 @pytest.mark.parametrize("number", range(20))
 def test_trace_has_every_value_of_the_run_bit_for_bit(number: int) -> None:
-    """A session of the same graph that returns all of its values has each of the trace's."""
+    """A session of the same graph that returns all of its values returns the trace's."""
     model = SmallModel(5, number)
     xs = model.inputs()
     with eager_to_fuse(2 if number % 2 else None):
         session = nc.compile(model, model.shapes)
         found = session.trace(*xs)
         graph = session.graph
-        nodes = {node.output: node.op.name for node in graph.nodes}
-        everything = nc.Session(replace(graph, outputs=tuple(nodes)), 1, 2, frozenset(["bands"]))
-    values = dict(zip(nodes, everything(*xs), strict=True))
-    for name, array in found.items():
-        same = [*values.values(), *xs]
-        assert any(a.shape == array.shape and a.tobytes() == array.tobytes() for a in same), name
-    views = ("channels", "getitem", "reshape", "flatten", "squeeze", "unsqueeze")
-    for k, y in zip(graph.output_ids(), flat(session(*xs)), strict=True):
-        if nodes.get(k, "channels") not in views:
-            same_bits(y, values[k], f"output {k} beside all values")
-            assert any(a.shape == y.shape and a.tobytes() == y.tobytes() for a in found.values())
+        nodes = tuple(node.output for node in graph.nodes)
+        everything = nc.Session(replace(graph, outputs=nodes), 1, 2, frozenset(["bands"]))
+    assert len(found) == len(xs) + len(nodes)
+    same_bits([*found.values()], [*xs, *everything(*xs)], f"{model!r}, all values")
+    values = dict(zip((*graph.inputs, *nodes), found.values(), strict=True))
+    same_bits([values[k] for k in graph.output_ids()], session(*xs), f"{model!r}, the results")
+
+
+@pytest.mark.parametrize("batch", [None, 3])
+def test_trace_of_a_batch_is_that_of_its_images(batch: int | None) -> None:
+    def model(x: nc.Tensor) -> nc.Tensor:
+        y = F.relu(F.conv2d(x, W3, None, 1, 1))
+        return y, nc.cat([y[:, 9:], y[:, :5]], 1).reshape(x.shape[0], 12, -1).cumsum(2)
+
+    xs = images(3, 3, 6, 5)
+    session = nc.compile(model, (batch or 1, 3, 6, 5), dynamic_batch=batch is None)
+    one = nc.compile(model, (1, 3, 6, 5))
+    alone = [one.trace(xs[n : n + 1]) for n in range(3)]
+    found = session.trace(xs)
+    assert list(found) == ["input 0", "conv2d_act", "channels", "reshape", "cumsum"]
+    for name, y in found.items():
+        same_bits(y, np.concatenate([image[name] for image in alone]), name)
+    if batch is None:
+        none = session.trace(xs[:0])
+        assert [y.shape for y in none.values()] == [(0, *y.shape[1:]) for y in found.values()]
+
+
+def test_trace_is_not_the_memory_of_the_caller_and_packs_nothing(monkeypatch: Any) -> None:
+    session = nc.compile(lambda x: F.conv2d(x, W3).permute(0, 2, 3, 1).sum(), (1, 3, 6, 5))
+    monkeypatch.setattr(packing, "dense", None)
+    x = images(1, 3, 6, 5)
+    before = x.copy()
+    found = session.trace(x)
+    assert found["sum"].shape == ()
+    for y in found.values():
+        y[...] = 7
+    same_bits(x, before, "the input")
 
 
 def test_trace_names_the_layers() -> None:
@@ -416,6 +480,36 @@ def test_many_threads_call_one_session(threads: int) -> None:
 
     with with_threads(threads):
         together(8, work)
+
+
+def test_many_threads_compile_and_run_one_model() -> None:
+    """No compilation hears of what other threads do with the model, nor do they of it."""
+    nc.manual_seed(0)
+    model = Centred().eval()
+    shape = (3, 5, 5)
+    shared = nc.compile(model, (1, *shape), dynamic_batch=True)
+    xs = [images(n, *shape, seed=n) for n in range(1, 9)]
+    with nc.no_grad():
+        eager = [model(nc.tensor(x)).numpy() for x in xs]
+    expected = [nc.compile(model, x.shape)(x) for x in xs]
+    names = [node.name for node in capture(model, xs[0]).nodes]
+
+    def work(n: int) -> None:
+        for k in (*range(n, 8), *range(n)):
+            if n % 2:
+                with nc.no_grad():
+                    same_bits(model(nc.tensor(xs[k])).numpy(), eager[k], f"eager, thread {n}")
+            else:
+                assert [node.name for node in capture(model, xs[k]).nodes] == names
+                same_bits(nc.compile(model, xs[k].shape)(xs[k]), expected[k], f"thread {n}")
+            same_bits(shared(xs[k]), expected[k], f"a shared session, thread {n}")
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        together(8, work)
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_several_sessions_at_once() -> None:

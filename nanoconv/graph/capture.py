@@ -26,7 +26,7 @@ from ..dispatch import Op
 from ..tape import no_grad, observe, watch
 from ..tensor import Tensor, as_array, wrap
 from .ir import Array, Graph, Node, leaves, mapped, owner
-from .summary import innermost
+from .summary import names_of, running
 
 PACKAGE = str(Path(__file__).resolve().parent.parent)
 MODELS = (str(Path(PACKAGE, "models")), str(Path(PACKAGE, "nn", "blocks")))  # code like users'
@@ -55,12 +55,7 @@ def capture(model: Any, *examples: Any) -> Graph:
     inputs = [wrap(np.array(as_array(example), order="C")) for example in examples]
     recorder = Recorder(model, inputs)
     before = random_state()
-    with (
-        no_grad(),
-        innermost(model) as recorder.running,
-        observe(recorder.hear),
-        watch(recorder.told),
-    ):
+    with no_grad(), observe(recorder.hear), watch(recorder.told):
         result = model(*inputs)
     if random_state() != before:
         raise CaptureError(
@@ -117,7 +112,7 @@ class Recorder:
         self.dtypes: list[np.dtype] = []
         self.constants: dict[int, Array] = {}
         self.places: dict[tuple, int] = {}  # where a constant lies in memory → its number
-        self.running: list[str] = []
+        self.names = names_of(model)
         self.frame = sys._getframe(1)
         held = (*model.parameters(), *model.buffers()) if hasattr(model, "parameters") else ()
         for t in held:
@@ -181,8 +176,8 @@ class Recorder:
         for array in extra:
             if isinstance(array, np.ndarray) and not self.frozen.of(owner(array)):
                 self.extra.note(owner(array), op.name)
-        name = self.running[-1] if self.running else ""
-        self.nodes.append(Node(op, numbers, dict(attrs), output, name, self.line()))
+        name, line = running(self.names), self.line()
+        self.nodes.append(Node(op, numbers, dict(attrs), output, name, line))
 
     def touched(self, t: Tensor) -> bool:
         """An input of the model went into the tensor."""
@@ -207,7 +202,7 @@ class Recorder:
             )
 
     def error(self, what: str, instead: str) -> CaptureError:
-        line, name = self.line(), self.running[-1] if self.running else ""
+        line, name = self.line(), running(self.names)
         where = f"{line}: " if line else ""
         inside = f" in module {name!r}" if name else ""
         return CaptureError(f"capture: {where}{what}{inside}; {instead}")

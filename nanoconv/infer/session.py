@@ -13,6 +13,7 @@ installed, all are.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ import numpy as np
 
 from .. import config
 from ..graph.ir import Graph, mapped, owner
-from .segments import Segment, compiled, eager_segments, segments
+from .segments import eager_segments, segments
 from .steps import kernels_missing
 
 if TYPE_CHECKING:  # what a session that was loaded does without is imported where it is needed
@@ -104,45 +105,16 @@ class Session:
         return values, N
 
     def trace(self, *inputs: Any) -> dict[str, Array]:
-        """Every intermediate value that the session computes, by its name, as NCHW arrays.
+        """The inputs and every value that the session computes, by name, as NCHW arrays.
 
         They are those of a run, bit for bit: what bands of rows do not keep is computed once more
-        without bands, which are the same sums. `inputs` are a batch of one image.
+        without bands, which are the same sums. A value has the name of the module that computed it,
+        or else of its op; what passes fused into one step has that of the first, a convolution with
+        its batch norm, residual and activation that of the convolution.
         """
-        values, N = self.given(inputs)
-        if N != 1:
-            raise ValueError(f"trace: got a batch of {N} images, expected 1")
-        threads = min(self.threads, config.get_num_threads())
-        found: dict[str, Array] = {}
-        for segment in self.segments:
-            if segment.plan is None:
-                segment.run(values, N, threads)
-                node = segment.node
-                found[name_of(node.name, node.op.name, found)] = values[node.output]
-            else:
-                self._trace(segment, values, threads, found)
-        return found
+        from .tracing import traced
 
-    def _trace(
-        self, segment: Segment, values: dict[int, Array], threads: int, found: dict[str, Array]
-    ) -> None:
-        plain = compiled(segment.graph, self.threads, self.without | {"bands"}, None)
-        assert plain.plan is not None
-        drafts, steps = plain.plan.drafts, plain.plan.steps
-
-        def see(n: int, memory: Any) -> None:
-            draft, y = drafts[n], steps[n].y
-            if draft.value is None:
-                return
-            floats, shape = np.asarray(memory), segment.graph.shapes[draft.value]
-            if len(shape) == 4:
-                strides = (0, 4, 4 * y.row, 4 * y.pitch)
-                array = np.lib.stride_tricks.as_strided(floats, shape, strides).copy()
-            else:  # one pixel
-                array = floats[: np.prod(shape)].reshape(shape).copy()
-            found[name_of(draft.name, draft.op, found)] = array
-
-        plain.program.trace(*plain.buffers(values, 1), threads, see)
+        return traced(self, inputs)
 
     def explain(self, seconds: float = 0.5) -> Explanation:
         """What each step computes, with which kernel and why, how fast, and what is in its way.
@@ -171,14 +143,6 @@ class Session:
         return load(path, threads or config.get_num_threads())
 
 
-def name_of(name: str, op: str, taken: Collection[str]) -> str:
-    """A name for a value that no other has."""
-    first = name or op
-    if first not in taken:
-        return first
-    return next(f"{first}.{k}" for k in range(2, len(taken) + 3) if f"{first}.{k}" not in taken)
-
-
 # --------------------------------------------------------------------------- compile
 
 
@@ -199,7 +163,9 @@ def compile(
     threads         that a call may use; default `nc.get_num_threads()`
     skip            names of passes, and "winograd" or "bands", to go without
 
-    The weights are those of now: what changes in the model later does not reach the session. With
+    The weights are those of now: what changes in the model later does not reach the session. (Only
+    of a function, no Module, whose images depend on each other, a batch size that was not seen
+    before takes what the function reads then.) With
     a backend below "simd", or without compiled kernels, the session runs its graph as eager does;
     without passes, too, it has the bits of eager.
     Raises CaptureError (a RuntimeError) that names the line if what the model does depends on the
@@ -295,7 +261,10 @@ def examples(shapes: Sequence[tuple[int, ...]], N: int) -> list[Array]:
 
 
 class AnyBatch(Session):
-    """A model whose images depend on each other, as a session for each batch size seen."""
+    """A model whose images depend on each other, as a session for each batch size seen.
+
+    A Module is copied, so that what changes in it later does not reach sizes seen later, either.
+    """
 
     def __init__(
         self,
@@ -305,7 +274,8 @@ class AnyBatch(Session):
         passes: frozenset[str],
         without: frozenset[str],
     ) -> None:
-        self.model, self.shapes, self.passes = model, shapes, passes
+        self.model = copy.deepcopy(model) if hasattr(model, "named_modules") else model
+        self.shapes, self.passes = shapes, passes
         self.by_batch: dict[int, Session] = {}
         first = self.of_batch(shapes[0][0], threads, without)
         super().__init__(first.graph, None, threads, without, alone=False)
@@ -315,9 +285,24 @@ class AnyBatch(Session):
 
         if N not in self.by_batch:
             graph = optimised(capture(self.model, *examples(self.shapes, N)), self.passes)
-            self.by_batch[N] = Session(graph, N, threads, without, alone=False)
+            made = Session(graph, N, threads, without, alone=False)
+            self.by_batch.setdefault(N, made)  # another thread may have been quicker
         return self.by_batch[N]
 
     def __call__(self, *inputs: Any) -> Any:
+        return self.of_given(inputs)(*inputs)
+
+    def trace(self, *inputs: Any) -> dict[str, Array]:
+        return self.of_given(inputs).trace(*inputs)
+
+    def of_given(self, inputs: Sequence[Any]) -> Session:
+        """The session of these inputs, made now if their batch size was not seen before."""
         _, N = self.given(inputs)
-        return self.of_batch(N, self.threads, self.without)(*inputs)
+        try:
+            return self.of_batch(N, self.threads, self.without)
+        except (ValueError, RuntimeError) as error:  # of a function, for instance, of a Module
+            kind = ValueError if isinstance(error, ValueError) else RuntimeError
+            raise kind(
+                f"session: the images of a batch depend on each other, so one of {N} images, the "
+                f"first of this size, needs another run of the model: {error}"
+            ) from error

@@ -187,6 +187,20 @@ def test_flipped_bits_anywhere(path: Path) -> None:
     assert all(text.startswith(f"load: {path}: ") and "\n" not in text for text in refusals)
 
 
+@pytest.mark.parametrize("threads", [0, -3, 2.5, "2", True])
+def test_bad_threads(path: Path, threads: Any) -> None:
+    with pytest.raises(ValueError, match=f"load: threads={threads!r}, expected a positive integer"):
+        nc.Session.load(path, threads)
+
+
+def test_no_more_threads_than_there_can_be(path: Path) -> None:
+    assert (
+        nc.Session.load(path, 10**6).threads
+        == nc.compile(small_net(), X.shape, threads=10**6).threads
+        < 10**6
+    )
+
+
 def test_garbage_and_foreign_files(path: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     for _ in range(50):

@@ -1,5 +1,7 @@
 """`nc.compile` and `nc.Session`: what may be asked of them, and what they say to bad questions."""
 
+import copy
+import pickle
 import sys
 import threading
 from dataclasses import replace
@@ -91,6 +93,36 @@ def test_results_are_not_the_memory_of_the_caller_or_of_the_session() -> None:
     np.testing.assert_array_equal(third, np.maximum(x, 0))
 
 
+def permuted(x: nc.Tensor) -> Any:
+    return x.permute(0, 2, 3, 1)
+
+
+def twice(x: nc.Tensor) -> Any:
+    y = F.relu(x)
+    return y, y, y.permute(0, 2, 3, 1), y.reshape(-1)[::2]
+
+
+def constants(x: nc.Tensor) -> Any:
+    return W1.permute(1, 0, 2, 3), x + W1[:1, :2]
+
+
+@pytest.mark.parametrize("backend", ["auto", "numpy"])
+@pytest.mark.parametrize(
+    "model", [permuted, twice, constants, lambda x: x.reshape(1, -1), nn.Flatten().eval()]
+)
+def test_writing_to_a_result_changes_nothing_else(backend: str, model: Any) -> None:
+    x = images(1, 2, 3, 3)
+    with nc.use(backend):
+        session = nc.compile(model, x.shape)
+        expected = [y.copy() for y in flat(session(x))]
+        results = flat(session(x))
+        for n, y in enumerate(results):
+            y[...] = 7
+            same_bits(results[n + 1 :], expected[n + 1 :], f"results behind {n}")
+            same_bits(x, images(1, 2, 3, 3), "the input")
+        same_bits(session(x), expected, "a second run")
+
+
 def test_an_input_that_nothing_reads() -> None:
     session = nc.compile(lambda a, b: F.relu(b), [(1, 2, 3, 3), (1, 2, 3, 3)])
     a, b = images(1, 2, 3, 3), images(1, 2, 3, 3, seed=1)
@@ -109,8 +141,9 @@ def test_dynamic_batch() -> None:
     session = nc.compile(net, (4, 3, 20, 22), dynamic_batch=True)
     assert session.input_shapes == [(None, 3, 20, 22)]
     check_batch(net, images(5, 3, 20, 22))
-    for n in (3, 1, 7):
-        assert session(images(n, 3, 20, 22)).shape == (n, 10)
+    for n in (3, 1, 7, 0):
+        y = session(images(n, 3, 20, 22))
+        assert (y.shape, y.dtype) == ((n, 10), np.float32)
 
 
 def test_nodes_without_a_kernel_know_each_image_of_a_batch() -> None:
@@ -195,6 +228,18 @@ def test_a_graph() -> None:
     same_bits(nc.compile(graph, X.shape)(X), nc.compile(graph)(X), "with its shape")
     batch = capture(net, images(2, 3, 20, 22))
     assert nc.compile(batch)(images(2, 3, 20, 22)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("shapes", [[(1, 5), (4, 5)], [(4, 5), (1, 5)], [(1, 5), ()], [(), (5,)]])
+def test_a_graph_whose_inputs_have_no_batch_in_common(shapes: list[tuple]) -> None:
+    xs = [np.float32(1) + np.zeros(shape, np.float32) for shape in shapes]
+    session = nc.compile(capture(lambda a, b: a + b, *xs))
+    assert session.input_shapes == shapes
+    same_bits(session(*xs), xs[0] + xs[1], "the sum")
+    same_bits(session.trace(*xs)["add"], xs[0] + xs[1], "traced")
+    assert "add" in str(session.explain(0.01))
+    with pytest.raises(ValueError, match=r"session: input 0 is float32\[2, 5\], expected"):
+        session(np.zeros((2, 5), np.float32), xs[1])
 
 
 @pytest.mark.parametrize("backend", ["auto", "numpy"])
@@ -283,9 +328,11 @@ def test_without_passes_and_compiled_kernels_a_session_has_the_bits_of_eager(num
         ),
         ((X[:0],), r"is float32\[0, 3, 20, 22\], expected"),
         ((X.astype("f8"),), r"is float64\[1, 3, 20, 22\], expected float32\[1, 3, 20, 22\]"),
-        ((1.5,), r"session: input 0 is float64\[\], expected float32"),
-        (("image",), "session: input 0 is <U5"),
-        ((None,), "session: input 0 is object"),
+        ((np.float64(1.5),), r"session: input 0 is float64\[\], expected float32"),
+        ((1.5,), r"session: input 0 is of type float, expected an array float32\[1, 3, 20, 22\]"),
+        ((X.tolist(),), "session: input 0 is of type list, expected an array float32"),
+        (("image",), "session: input 0 is of type str, expected an array float32"),
+        ((None,), "session: input 0 is of type NoneType, expected an array float32"),
     ],
 )
 def test_bad_inputs(inputs: tuple, message: str) -> None:
@@ -299,7 +346,7 @@ def test_bad_inputs(inputs: tuple, message: str) -> None:
 
 def test_bad_batches() -> None:
     session = nc.compile(net, X.shape, dynamic_batch=True)
-    for x in (X[:0], X[0], np.float32(3)):
+    for x in (X[0], X[:, :0], np.float32(3)):
         with pytest.raises(ValueError, match=r"expected float32\[N, 3, 20, 22\]"):
             session(x)
     two = nc.compile(lambda a, b: a + b, [(1, 2, 3, 3)] * 2, dynamic_batch=True)
@@ -318,6 +365,12 @@ def test_bad_batches() -> None:
         ({"input_shape": (1.0, 3)}, ValueError, r"compile: input_shape=\(1.0, 3\), expected"),
         ({"input_shape": (True, 3)}, ValueError, r"compile: input_shape=\(True, 3\), expected"),
         ({"input_shape": [(1, 3), (2, 3)]}, ValueError, "with the same N"),
+        (
+            {"input_shape": X.shape[1:]},
+            ValueError,
+            r"input_shape=\(3, 20, 22\) does not fit the mod",
+        ),
+        ({"input_shape": X.shape[1:]}, ValueError, r"expected \(N, C, H, W\), of which the first"),
         ({"threads": 0}, ValueError, "compile: threads=0, expected a positive integer"),
         ({"threads": 1.5}, ValueError, "compile: threads=1.5, expected a positive integer"),
         ({"threads": True}, ValueError, "compile: threads=True, expected a positive integer"),
@@ -331,6 +384,12 @@ def test_bad_arguments(arguments: dict, error: type, message: str) -> None:
         nc.compile(net, **{"input_shape": X.shape, **arguments})
 
 
+def test_shapes_of_any_integers() -> None:
+    expected = nc.compile(net, X.shape)(X)
+    for shape in (np.array(X.shape), tuple(np.array(X.shape)), list(X.shape), np.array([X.shape])):
+        same_bits(nc.compile(net, shape)(X), expected, f"{shape!r}")
+
+
 def test_bad_models() -> None:
     with pytest.raises(ValueError, match=r"in training mode; call model.eval\(\) first"):
         nc.compile(nn.Conv2d(3, 4, 1), X.shape)
@@ -340,6 +399,12 @@ def test_bad_models() -> None:
         nc.compile(lambda x: x if x.sum() > 0 else -x, X.shape)
     with pytest.raises(RuntimeError, match="returned a str"):
         nc.compile(lambda x: "x", X.shape)
+    with pytest.raises(RuntimeError, match="returned a NoneType, expected tensors"):
+        nc.compile(lambda x: None, X.shape)
+    with pytest.raises(RuntimeError, match="returned a dict, expected tensors"):
+        nc.compile(lambda x: {}, X.shape)
+    with pytest.raises(TypeError, match="the model is the class Conv2d, expected an object"):
+        nc.compile(nn.Conv2d, X.shape)
     with pytest.raises(ValueError, match="conv2d: "):
         nc.compile(net, (1, 4, 20, 22))
     graph = capture(net, X)
@@ -347,6 +412,19 @@ def test_bad_models() -> None:
         nc.compile(graph, dynamic_batch=True)
     with pytest.raises(ValueError, match=r"input_shape=\(1, 3, 4, 4\), but the graph has"):
         nc.compile(graph, (1, 3, 4, 4))
+
+
+def test_a_session_is_no_pickle_and_says_what_it_is() -> None:
+    session = nc.compile(net, X.shape, threads=1, dynamic_batch=True)
+    for copied in (pickle.dumps, copy.deepcopy, copy.copy):
+        with pytest.raises(TypeError, match=r"use session\.save and nc\.Session\.load"):
+            copied(session)
+    steps = len(session.segments[0].plan.steps)
+    shown = "Session(float32[N, 3, 20, 22]: {} steps, {} eager nodes, threads=1)"
+    assert repr(session) == shown.format(steps, 0)
+    with nc.use("numpy"):
+        session = nc.compile(net, X.shape, threads=1, dynamic_batch=True)
+    assert repr(session) == shown.format(0, len(session.graph.nodes))
 
 
 def test_too_many_outputs_for_one_plan_are_an_error_that_says_so() -> None:

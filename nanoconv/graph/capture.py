@@ -66,7 +66,9 @@ def capture(model: Any, *examples: Any) -> Graph:
 
 
 def check_evaluating(model: Any) -> None:
-    """No module is in training mode."""
+    """It is no class, and no module is in training mode."""
+    if isinstance(model, type):
+        raise TypeError(f"capture: the model is the class {model.__name__}, expected an object")
     for name, module in model.named_modules() if hasattr(model, "named_modules") else ():
         if module.training:
             which = f"its module {name!r}" if name else "the model"
@@ -218,7 +220,8 @@ class Recorder:
 
     def graph(self, inputs: list[Tensor], result: Any) -> Graph:
         """What was heard, with the model's result."""
-        for leaf in leaves(result):
+        found = [*leaves(result)]
+        for leaf in found or [result]:  # without a leaf it is None, or an empty tuple
             if not isinstance(leaf, Tensor):
                 raise CaptureError(
                     f"capture: the model returned a {type(leaf).__name__}, expected tensors in "

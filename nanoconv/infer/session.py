@@ -14,6 +14,7 @@ installed, all are.
 from __future__ import annotations
 
 import copy
+import operator
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -63,24 +64,60 @@ class Session:
             self.segments = eager_segments(graph, missing)
         else:
             self.segments = segments(graph, threads, without, packed)
+        self.held = {id(owner(array)) for array in graph.constants.values()}
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(map(self.expected, range(len(self.graph.inputs))))
+        plans = [segment.plan for segment in self.segments]
+        steps, eager = sum(len(plan.steps) for plan in plans if plan), plans.count(None)
+        return f"Session({inputs}: {steps} steps, {eager} eager nodes, threads={self.threads})"
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "a session is not pickled and not copied; use session.save and nc.Session.load"
+        )
 
     @property
     def input_shapes(self) -> list[tuple[int | None, ...]]:
         """The shape of each input; None stands for any number of images."""
-        return [(self.batch, *self.graph.shapes[k][1:]) for k in self.graph.inputs]
+        shapes = [self.graph.shapes[k] for k in self.graph.inputs]
+        if self.batch is not None and not self.alone:
+            return [*shapes]
+        return [(self.batch, *shape[1:]) for shape in shapes]
+
+    def expected(self, k: int) -> str:
+        """Input k in words."""
+        sizes = ", ".join("N" if n is None else str(n) for n in self.input_shapes[k])
+        return f"{self.graph.dtypes[self.graph.inputs[k]]}[{sizes}]"
 
     def programs(self) -> list[int]:
         """The numbers of the segments that are compiled."""
         return [n for n, segment in enumerate(self.segments) if segment.plan is not None]
 
     def __call__(self, *inputs: Any) -> Any:
-        """The model's result for these arrays, of arrays; ValueError for other shapes or dtypes."""
+        """The model's result for these arrays, of arrays; ValueError for other shapes or dtypes.
+
+        Each has memory of its own: nothing else is changed by writing to it.
+        """
         values, N = self.given(inputs)
+        graph = self.graph
+        if self.alone and N == 0:
+            return mapped(
+                graph.outputs, lambda k: np.empty((0, *graph.shapes[k][1:]), graph.dtypes[k])
+            )
         threads = min(self.threads, config.get_num_threads())
         for segment in self.segments:
             segment.run(values, N if self.alone else 1, threads)
-        given = {*self.graph.inputs, *self.graph.constants}  # not to be written through a result
-        return mapped(self.graph.outputs, lambda k: values[k].copy() if k in given else values[k])
+        taken = {id(owner(values[k])) for k in graph.inputs}
+
+        def of_its_own(k: int) -> Array:
+            memory = id(owner(values[k]))
+            if memory in taken or memory in self.held:
+                return values[k].copy()
+            taken.add(memory)
+            return values[k]
+
+        return mapped(graph.outputs, of_its_own)
 
     def given(self, inputs: Sequence[Any]) -> tuple[dict[int, Array], int]:
         """The inputs by their numbers in the graph, beside the constants; and how many images."""
@@ -88,21 +125,24 @@ class Session:
         if len(inputs) != len(graph.inputs):
             raise ValueError(f"session: got {len(inputs)} inputs, expected {len(graph.inputs)}")
         values: dict[int, Array] = dict(graph.constants)
-        arrays = [np.asarray(x) for x in inputs]
         N = self.batch
-        if N is None:
-            N = arrays[0].shape[0] if arrays[0].ndim else 0
-        for k, (number, array) in enumerate(zip(graph.inputs, arrays, strict=True)):
-            wanted, dtype = (N, *graph.shapes[number][1:]), graph.dtypes[number]
-            if array.shape != wanted or array.dtype != dtype or N < 1:
-                sizes = ["N" if self.batch is None else N, *wanted[1:]]
-                text = ", ".join(map(str, sizes))
+        for k, (x, shape) in enumerate(zip(inputs, self.input_shapes, strict=True)):
+            if not (hasattr(x, "__array__") or hasattr(x, "__array_interface__")):
+                raise ValueError(
+                    f"session: input {k} is of type {type(x).__name__}, expected an array "
+                    f"{self.expected(k)}"
+                )
+            array = np.asarray(x)
+            if N is None:
+                N = array.shape[0] if array.ndim else 0
+            wanted = tuple(N if size is None else size for size in shape)
+            if array.shape != wanted or array.dtype != graph.dtypes[graph.inputs[k]]:
                 raise ValueError(
                     f"session: input {k} is {array.dtype}{list(array.shape)}, expected "
-                    f"{dtype}[{text}]"
+                    f"{self.expected(k)}"
                 )
-            values[number] = array
-        return values, N
+            values[graph.inputs[k]] = array
+        return values, 1 if N is None else N
 
     def trace(self, *inputs: Any) -> dict[str, Array]:
         """The inputs and every value that the session computes, by name, as NCHW arrays.
@@ -126,7 +166,11 @@ class Session:
         return explained(self, seconds)
 
     def save(self, path: str | Path) -> None:
-        """Write the plan and its packed weights to a file that `Session.load` opens."""
+        """Write the graph, its weights and the packed weights to a file that `Session.load` opens.
+
+        Plans are made anew there. The weights are in the file twice, as the model has them for
+        machines with other vectors and as this one's kernels read them.
+        """
         from .saving import save
 
         save(self, path)
@@ -136,11 +180,11 @@ class Session:
         """The session of a file that `save` wrote; its weights are read as they are needed.
 
         ValueError if the file is damaged, or no session of nanoconv; no code in it is run. On a
-        machine with other vectors the weights are packed again.
+        machine with other vectors the weights are packed again. `threads` is as in `compile`.
         """
         from .saving import load
 
-        return load(path, threads or config.get_num_threads())
+        return load(path, checked_threads("load", threads))
 
 
 # --------------------------------------------------------------------------- compile
@@ -181,7 +225,7 @@ def compile(
     from ..graph.capture import capture, check_evaluating
     from ..graph.passes import PASSES
 
-    threads = config.get_num_threads() if threads is None else checked_threads(threads)
+    threads = checked_threads("compile", threads)
     if not (isinstance(model, Graph) or callable(model)):
         raise TypeError(f"compile: model={model!r}, expected a Module, a function or a Graph")
     if not isinstance(dynamic_batch, bool):
@@ -200,14 +244,23 @@ def compile(
             raise ValueError("compile: a Graph has a fixed batch; dynamic_batch=True needs a model")
         if input_shape is not None and checked_shapes(input_shape) != shapes:
             raise ValueError(f"compile: input_shape={input_shape!r}, but the graph has {shapes}")
-        N = shapes[0][0] if shapes and shapes[0] else 1
-        return Session(optimised(model, passes), N, threads, without, alone=N == 1)
+        alone = all(shape[:1] == (1,) for shape in shapes)
+        N = 1 if alone else (*shapes[0], 1)[0]
+        return Session(optimised(model, passes), N, threads, without, alone=alone)
     if input_shape is None:
         raise ValueError("compile: input_shape is missing, expected (N, C, H, W)")
     check_evaluating(model)
     shapes = checked_shapes(input_shape)
     N = shapes[0][0]
-    graph = capture(model, *examples(shapes, 1))
+    try:
+        graph = capture(model, *examples(shapes, 1))
+    except ValueError as error:
+        if all(len(shape) == 4 for shape in shapes):
+            raise
+        raise ValueError(
+            f"compile: input_shape={input_shape!r} does not fit the model, expected (N, C, H, W), "
+            f"of which the first is the number of images: {error}"
+        ) from error
     if N == 1 and not dynamic_batch:
         return Session(optimised(graph, passes), 1, threads, without)
     if same_but_for_batch(graph, capture(model, *examples(shapes, max(N, 2)))):
@@ -232,28 +285,37 @@ def optimised(graph: Graph, passes: frozenset[str]) -> Graph:
     return replace(found, constants=constants)
 
 
-def checked_threads(threads: int) -> int:
+def checked_threads(function: str, threads: int | None) -> int:
+    """So many, or as many as nanoconv uses; never more than there can be."""
+    if threads is None:
+        return config.get_num_threads()
     if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
-        raise ValueError(f"compile: threads={threads!r}, expected a positive integer")
+        raise ValueError(f"{function}: threads={threads!r}, expected a positive integer")
     return min(threads, config.max_threads())
 
 
 def checked_shapes(given: Any) -> list[tuple[int, ...]]:
     """One shape or several as a list; all have the same N."""
     try:
-        several = list(given)
-        shapes = (
-            [tuple(s) for s in several] if not isinstance(several[0], int) else [tuple(several)]
-        )
-        good = all(type(size) is int and size > 0 for shape in shapes for size in shape)
+        several = [*given]
+        one = isinstance(several[0], (int, np.integer))
+        shapes = [tuple(map(checked_size, shape)) for shape in ([several] if one else several)]
+        good = all(shapes) and len({shape[0] for shape in shapes}) == 1
     except (TypeError, IndexError):
-        shapes, good = [], False
-    if not good or not shapes or not all(shapes) or len({shape[0] for shape in shapes}) > 1:
+        good = False
+    if not good or min(map(min, shapes)) < 1:
         raise ValueError(
             f"compile: input_shape={given!r}, expected positive sizes (N, C, H, W), or a list of "
             "such shapes with the same N"
         )
     return shapes
+
+
+def checked_size(size: Any) -> int:
+    """TypeError if it is no integer."""
+    if isinstance(size, bool):
+        raise TypeError("a bool is no size")
+    return operator.index(size)
 
 
 def examples(shapes: Sequence[tuple[int, ...]], N: int) -> list[Array]:

@@ -65,6 +65,7 @@ class Session:
         else:
             self.segments = segments(graph, threads, without, packed)
         self.held = {id(owner(array)) for array in graph.constants.values()}
+        self.unread: dict[str, int] = {}  # checksums of constants in a file that nothing reads
 
     def __repr__(self) -> str:
         inputs = ", ".join(map(self.expected, range(len(self.graph.inputs))))
@@ -93,6 +94,11 @@ class Session:
     def programs(self) -> list[int]:
         """The numbers of the segments that are compiled."""
         return [n for n, segment in enumerate(self.segments) if segment.plan is not None]
+
+    def eager_values(self) -> set[int | None]:
+        """The numbers of the values that nodes without a kernel read."""
+        nodes = [segment.node for segment in self.segments if segment.plan is None]
+        return {k for node in nodes for k in node.inputs} | {*self.graph.output_ids()}
 
     def __call__(self, *inputs: Any) -> Any:
         """The model's result for these arrays, of arrays; ValueError for other shapes or dtypes.

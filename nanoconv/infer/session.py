@@ -6,9 +6,9 @@
     program                              C structs, run again and again
 
 A plan computes one image; a batch is many runs of it (plan_cy.pyx says how threads share them).
-Nodes that no kernel computes are run as eager does, between two programs: such a session is right,
-but not as fast, and `explain()` says which nodes these are. Where no compiled kernels are
-installed, all are.
+Nodes that no kernel computes are run as eager does, between two programs (segments.py): such a
+session is right, but not as fast, and `explain()` says which nodes these are. Where no compiled
+kernels are installed, all are.
 """
 
 from __future__ import annotations
@@ -214,10 +214,12 @@ def compile(
     skip            names of passes, and "winograd" or "bands", to go without
 
     The weights are those of now: what changes in the model later does not reach the session. (Only
-    of a function, no Module, whose images depend on each other, a batch size that was not seen
-    before takes what the function reads then.) With
-    a backend below "simd", or without compiled kernels, the session runs its graph as eager does;
-    without passes, too, it has the bits of eager.
+    a function, no Module, whose images depend on each other is run again for each batch size that
+    was not seen before, with what it reads then.) With a backend below "simd", or without compiled
+    kernels, the session runs its graph as eager does; without passes, too, it has the bits of
+    eager. An infinity or NaN in the input makes NaN of whole tiles of 2×2 or 4×4 pixels where
+    Winograd computes a convolution, not only where a window sees it; skip=["winograd"] keeps it
+    there.
     Raises CaptureError (a RuntimeError) that names the line if what the model does depends on the
     values of its input, ValueError for arguments that do not fit.
 

@@ -50,16 +50,16 @@ class Session:
         threads: int,
         without: frozenset[str] = frozenset(),
         packed: Sequence[Array] | None = None,
-        alone: bool = True,
+        together: str = "",
     ) -> None:
         """`graph` is that of one image, optimised; `batch` None takes any number of images.
 
-        Not `alone`: the images of a batch depend on each other, and `graph` is that of the batch.
+        `together`: why images may not be computed one by one; then `graph` is that of the batch.
         """
         self.graph, self.batch, self.threads, self.without = graph, batch, threads, without
-        self.alone = alone
-        if not alone:
-            self.segments = eager_segments(graph, "the images of a batch are not independent")
+        self.alone = not together
+        if together:
+            self.segments = eager_segments(graph, together)
         elif missing := kernels_missing():
             self.segments = eager_segments(graph, missing)
         else:
@@ -252,9 +252,10 @@ def compile(
             raise ValueError("compile: a Graph has a fixed batch; dynamic_batch=True needs a model")
         if input_shape is not None and checked_shapes(input_shape) != shapes:
             raise ValueError(f"compile: input_shape={input_shape!r}, but the graph has {shapes}")
-        alone = all(shape[:1] == (1,) for shape in shapes)
-        N = 1 if alone else (*shapes[0], 1)[0]
-        return Session(optimised(model, passes), N, threads, without, alone=alone)
+        if all(shape[:1] == (1,) for shape in shapes):
+            return Session(optimised(model, passes), 1, threads, without)
+        N, why = (*shapes[0], 1)[0], "the graph is that of a batch, not of an image"
+        return Session(optimised(model, passes), N, threads, without, together=why)
     if input_shape is None:
         raise ValueError("compile: input_shape is missing, expected (N, C, H, W)")
     check_evaluating(model)
@@ -274,10 +275,11 @@ def compile(
     if same_but_for_batch(graph, capture(model, *examples(shapes, max(N, 2)))):
         batch = None if dynamic_batch else N
         return Session(optimised(graph, passes), batch, threads, without)
+    why = "the images of a batch may depend on each other"
     if dynamic_batch:
-        return AnyBatch(model, shapes, threads, passes, without)
+        return AnyBatch(model, shapes, threads, passes, without, why)
     whole = optimised(capture(model, *examples(shapes, N)), passes)
-    return Session(whole, N, threads, without, alone=False)
+    return Session(whole, N, threads, without, together=why)
 
 
 def optimised(graph: Graph, passes: frozenset[str]) -> Graph:
@@ -343,19 +345,20 @@ class AnyBatch(Session):
         threads: int,
         passes: frozenset[str],
         without: frozenset[str],
+        why: str,
     ) -> None:
         self.model = copy.deepcopy(model) if hasattr(model, "named_modules") else model
-        self.shapes, self.passes = shapes, passes
+        self.shapes, self.passes, self.why = shapes, passes, why
         self.by_batch: dict[int, Session] = {}
         first = self.of_batch(shapes[0][0], threads, without)
-        super().__init__(first.graph, None, threads, without, alone=False)
+        super().__init__(first.graph, None, threads, without, together=why)
 
     def of_batch(self, N: int, threads: int, without: frozenset[str]) -> Session:
         from ..graph.capture import capture
 
         if N not in self.by_batch:
             graph = optimised(capture(self.model, *examples(self.shapes, N)), self.passes)
-            made = Session(graph, N, threads, without, alone=False)
+            made = Session(graph, N, threads, without, together=self.why)
             self.by_batch.setdefault(N, made)  # another thread may have been quicker
         return self.by_batch[N]
 

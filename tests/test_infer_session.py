@@ -1,5 +1,8 @@
 """`nc.compile` and `nc.Session`: what may be asked of them, and what they say to bad questions."""
 
+import copy
+import pickle
+import sys
 import threading
 from dataclasses import replace
 from typing import Any
@@ -23,6 +26,8 @@ import nanoconv as nc
 from nanoconv import nn
 from nanoconv.graph import capture
 from nanoconv.graph.passes import PASSES
+from nanoconv.infer import packing
+from nanoconv.infer.plan import Arranger
 
 pytest.importorskip("nanoconv._kernels.plan_cy", reason="needs compiled kernels")
 F = nc.functional
@@ -88,6 +93,36 @@ def test_results_are_not_the_memory_of_the_caller_or_of_the_session() -> None:
     np.testing.assert_array_equal(third, np.maximum(x, 0))
 
 
+def permuted(x: nc.Tensor) -> Any:
+    return x.permute(0, 2, 3, 1)
+
+
+def twice(x: nc.Tensor) -> Any:
+    y = F.relu(x)
+    return y, y, y.permute(0, 2, 3, 1), y.reshape(-1)[::2]
+
+
+def constants(x: nc.Tensor) -> Any:
+    return W1.permute(1, 0, 2, 3), x + W1[:1, :2]
+
+
+@pytest.mark.parametrize("backend", ["auto", "numpy"])
+@pytest.mark.parametrize(
+    "model", [permuted, twice, constants, lambda x: x.reshape(1, -1), nn.Flatten().eval()]
+)
+def test_writing_to_a_result_changes_nothing_else(backend: str, model: Any) -> None:
+    x = images(1, 2, 3, 3)
+    with nc.use(backend):
+        session = nc.compile(model, x.shape)
+        expected = [y.copy() for y in flat(session(x))]
+        results = flat(session(x))
+        for n, y in enumerate(results):
+            y[...] = 7
+            same_bits(results[n + 1 :], expected[n + 1 :], f"results behind {n}")
+            same_bits(x, images(1, 2, 3, 3), "the input")
+        same_bits(session(x), expected, "a second run")
+
+
 def test_an_input_that_nothing_reads() -> None:
     session = nc.compile(lambda a, b: F.relu(b), [(1, 2, 3, 3), (1, 2, 3, 3)])
     a, b = images(1, 2, 3, 3), images(1, 2, 3, 3, seed=1)
@@ -106,8 +141,9 @@ def test_dynamic_batch() -> None:
     session = nc.compile(net, (4, 3, 20, 22), dynamic_batch=True)
     assert session.input_shapes == [(None, 3, 20, 22)]
     check_batch(net, images(5, 3, 20, 22))
-    for n in (3, 1, 7):
-        assert session(images(n, 3, 20, 22)).shape == (n, 10)
+    for n in (3, 1, 7, 0):
+        y = session(images(n, 3, 20, 22))
+        assert (y.shape, y.dtype) == ((n, 10), np.float32)
 
 
 def test_nodes_without_a_kernel_know_each_image_of_a_batch() -> None:
@@ -124,6 +160,16 @@ def test_nodes_without_a_kernel_know_each_image_of_a_batch() -> None:
     assert "eager" in str(session.explain(0.01))
 
 
+def test_weights_are_packed_once_however_many_nodes_have_no_kernel(monkeypatch: Any) -> None:
+    packed: list[Any] = []
+    collected = Arranger.collected
+    monkeypatch.setattr(Arranger, "collected", lambda self: packed.append(self) or collected(self))
+    layers = [part for _ in range(6) for part in (nn.Conv2d(8, 8, 1), nn.GroupNorm(2, 8))]
+    session = nc.compile(nn.Sequential(*layers, nn.ReLU()).eval(), (1, 8, 4, 4))
+    assert kernels(session).count("eager") == 6
+    assert len(packed) == len(session.programs()) == 7
+
+
 def test_images_that_depend_on_each_other() -> None:
     def model(x: nc.Tensor) -> nc.Tensor:
         return F.conv2d(x - x.mean(0, keepdim=True), W3)
@@ -138,6 +184,44 @@ def test_images_that_depend_on_each_other() -> None:
         nc.compile(model, (2, 3, 8, 8)).save("never.safetensors")
 
 
+class Centred(nn.Module):
+    """Its images depend on each other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1))
+
+    def forward(self, x: nc.Tensor) -> nc.Tensor:
+        y = self.conv(x)
+        return y - y.mean(0, keepdim=True)
+
+
+def test_a_batch_size_that_comes_later_has_the_weights_of_the_first() -> None:
+    nc.manual_seed(0)
+    model = Centred().eval()
+    x = images(3, 3, 5, 5)
+    session = nc.compile(model, (2, 3, 5, 5), dynamic_batch=True)
+    expected = nc.compile(model, x.shape)(x)
+    with nc.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(3)
+    model.train()
+    same_bits(session(x), expected, "after the model changed")
+    found = session.trace(x)
+    assert list(found)[-1] == "sub"
+    same_bits(found["sub"], expected, "traced")
+
+
+def test_a_batch_size_that_comes_later_is_refused_with_the_reason() -> None:
+    drop = nn.Dropout(0.5).eval()
+    session = nc.compile(lambda x: drop(x - x.mean(0)), (2, 3), dynamic_batch=True)
+    assert session(images(3, 3)).shape == (3, 3)
+    drop.train()
+    assert session(images(2, 3)).shape == (2, 3)
+    with pytest.raises(RuntimeError, match=r"session: .* one of 4 images, .*: dropout is random"):
+        session(images(4, 3))
+
+
 def test_a_graph() -> None:
     graph = capture(net, X)
     same_bits(nc.compile(graph)(X), nc.compile(net, X.shape)(X), "a captured graph")
@@ -146,16 +230,39 @@ def test_a_graph() -> None:
     assert nc.compile(batch)(images(2, 3, 20, 22)).shape == (2, 10)
 
 
-def test_later_changes_of_the_model_do_not_reach_a_session() -> None:
-    layer = nn.Conv2d(3, 20, 3)
-    model = nn.Sequential(layer, nn.BatchNorm2d(20), nn.Flatten(), nn.Linear(20 * 16, 3)).eval()
-    session = nc.compile(model, (1, 3, 6, 6))
+@pytest.mark.parametrize("shapes", [[(1, 5), (4, 5)], [(4, 5), (1, 5)], [(1, 5), ()], [(), (5,)]])
+def test_a_graph_whose_inputs_have_no_batch_in_common(shapes: list[tuple]) -> None:
+    xs = [np.float32(1) + np.zeros(shape, np.float32) for shape in shapes]
+    session = nc.compile(capture(lambda a, b: a + b, *xs))
+    assert session.input_shapes == shapes
+    same_bits(session(*xs), xs[0] + xs[1], "the sum")
+    same_bits(session.trace(*xs)["add"], xs[0] + xs[1], "traced")
+    assert "the graph is that of a batch" in str(session.explain(0.01))
+    with pytest.raises(ValueError, match=r"session: input 0 is float32\[2, 5\], expected"):
+        session(np.zeros((2, 5), np.float32), xs[1])
+
+
+@pytest.mark.parametrize("backend", ["auto", "numpy"])
+@pytest.mark.parametrize("from_graph", [False, True], ids=["model", "graph"])
+def test_later_changes_of_the_model_do_not_reach_a_session(
+    backend: str, from_graph: bool, tmp_path: Any
+) -> None:
+    nc.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 20, 3), nn.BatchNorm2d(20), nn.GroupNorm(4, 20), nn.Conv2d(20, 8, 1),
+        nn.Flatten(), nn.Linear(8 * 16, 3),
+    ).eval()  # fmt: skip
     x = images(1, 3, 6, 6)
-    before = session(x)
-    with nc.no_grad():
-        for parameter in model.parameters():
-            parameter.fill_(3)
-    same_bits(session(x), before, "after the model changed")
+    with nc.use(backend):
+        session = nc.compile(capture(model, x) if from_graph else model, x.shape)
+        before, values = session(x), session.trace(x)
+        with nc.no_grad():
+            for parameter in model.parameters():
+                parameter.fill_(3)
+        same_bits(session(x), before, "after the model changed")
+        same_bits(session.trace(x), values, "traced after the model changed")
+        session.save(tmp_path / "s")
+        same_bits(nc.Session.load(tmp_path / "s")(x), before, "written after the model changed")
 
 
 def test_zero_pixels_and_no_nodes() -> None:
@@ -221,9 +328,11 @@ def test_without_passes_and_compiled_kernels_a_session_has_the_bits_of_eager(num
         ),
         ((X[:0],), r"is float32\[0, 3, 20, 22\], expected"),
         ((X.astype("f8"),), r"is float64\[1, 3, 20, 22\], expected float32\[1, 3, 20, 22\]"),
-        ((1.5,), r"session: input 0 is float64\[\], expected float32"),
-        (("image",), "session: input 0 is <U5"),
-        ((None,), "session: input 0 is object"),
+        ((np.float64(1.5),), r"session: input 0 is float64\[\], expected float32"),
+        ((1.5,), r"session: input 0 is of type float, expected an array float32\[1, 3, 20, 22\]"),
+        ((X.tolist(),), "session: input 0 is of type list, expected an array float32"),
+        (("image",), "session: input 0 is of type str, expected an array float32"),
+        ((None,), "session: input 0 is of type NoneType, expected an array float32"),
     ],
 )
 def test_bad_inputs(inputs: tuple, message: str) -> None:
@@ -237,14 +346,12 @@ def test_bad_inputs(inputs: tuple, message: str) -> None:
 
 def test_bad_batches() -> None:
     session = nc.compile(net, X.shape, dynamic_batch=True)
-    for x in (X[:0], X[0], np.float32(3)):
+    for x in (X[0], X[:, :0], np.float32(3)):
         with pytest.raises(ValueError, match=r"expected float32\[N, 3, 20, 22\]"):
             session(x)
     two = nc.compile(lambda a, b: a + b, [(1, 2, 3, 3)] * 2, dynamic_batch=True)
     with pytest.raises(ValueError, match=r"input 1 is float32\[2, 2, 3, 3\], expected"):
         two(images(3, 2, 3, 3), images(2, 2, 3, 3))
-    with pytest.raises(ValueError, match="trace: got a batch of 2 images, expected 1"):
-        session.trace(np.concatenate([X, X]))
 
 
 @pytest.mark.parametrize(
@@ -258,6 +365,12 @@ def test_bad_batches() -> None:
         ({"input_shape": (1.0, 3)}, ValueError, r"compile: input_shape=\(1.0, 3\), expected"),
         ({"input_shape": (True, 3)}, ValueError, r"compile: input_shape=\(True, 3\), expected"),
         ({"input_shape": [(1, 3), (2, 3)]}, ValueError, "with the same N"),
+        (
+            {"input_shape": X.shape[1:]},
+            ValueError,
+            r"input_shape=\(3, 20, 22\) does not fit the mod",
+        ),
+        ({"input_shape": X.shape[1:]}, ValueError, r"expected \(N, C, H, W\), of which the first"),
         ({"threads": 0}, ValueError, "compile: threads=0, expected a positive integer"),
         ({"threads": 1.5}, ValueError, "compile: threads=1.5, expected a positive integer"),
         ({"threads": True}, ValueError, "compile: threads=True, expected a positive integer"),
@@ -271,6 +384,12 @@ def test_bad_arguments(arguments: dict, error: type, message: str) -> None:
         nc.compile(net, **{"input_shape": X.shape, **arguments})
 
 
+def test_shapes_of_any_integers() -> None:
+    expected = nc.compile(net, X.shape)(X)
+    for shape in (np.array(X.shape), tuple(np.array(X.shape)), list(X.shape), np.array([X.shape])):
+        same_bits(nc.compile(net, shape)(X), expected, f"{shape!r}")
+
+
 def test_bad_models() -> None:
     with pytest.raises(ValueError, match=r"in training mode; call model.eval\(\) first"):
         nc.compile(nn.Conv2d(3, 4, 1), X.shape)
@@ -280,6 +399,12 @@ def test_bad_models() -> None:
         nc.compile(lambda x: x if x.sum() > 0 else -x, X.shape)
     with pytest.raises(RuntimeError, match="returned a str"):
         nc.compile(lambda x: "x", X.shape)
+    with pytest.raises(RuntimeError, match="returned a NoneType, expected tensors"):
+        nc.compile(lambda x: None, X.shape)
+    with pytest.raises(RuntimeError, match="returned a dict, expected tensors"):
+        nc.compile(lambda x: {}, X.shape)
+    with pytest.raises(TypeError, match="the model is the class Conv2d, expected an object"):
+        nc.compile(nn.Conv2d, X.shape)
     with pytest.raises(ValueError, match="conv2d: "):
         nc.compile(net, (1, 4, 20, 22))
     graph = capture(net, X)
@@ -287,6 +412,19 @@ def test_bad_models() -> None:
         nc.compile(graph, dynamic_batch=True)
     with pytest.raises(ValueError, match=r"input_shape=\(1, 3, 4, 4\), but the graph has"):
         nc.compile(graph, (1, 3, 4, 4))
+
+
+def test_a_session_is_no_pickle_and_says_what_it_is() -> None:
+    session = nc.compile(net, X.shape, threads=1, dynamic_batch=True)
+    for copied in (pickle.dumps, copy.deepcopy, copy.copy):
+        with pytest.raises(TypeError, match=r"use session\.save and nc\.Session\.load"):
+            copied(session)
+    steps = len(session.segments[0].plan.steps)
+    shown = "Session(float32[N, 3, 20, 22]: {} steps, {} eager nodes, threads=1)"
+    assert repr(session) == shown.format(steps, 0)
+    with nc.use("numpy"):
+        session = nc.compile(net, X.shape, threads=1, dynamic_batch=True)
+    assert repr(session) == shown.format(0, len(session.graph.nodes))
 
 
 def test_too_many_outputs_for_one_plan_are_an_error_that_says_so() -> None:
@@ -299,24 +437,50 @@ def test_too_many_outputs_for_one_plan_are_an_error_that_says_so() -> None:
 
 @pytest.mark.parametrize("number", range(20))
 def test_trace_has_every_value_of_the_run_bit_for_bit(number: int) -> None:
-    """A session of the same graph that returns all of its values has each of the trace's."""
+    """A session of the same graph that returns all of its values returns the trace's."""
     model = SmallModel(5, number)
     xs = model.inputs()
     with eager_to_fuse(2 if number % 2 else None):
         session = nc.compile(model, model.shapes)
         found = session.trace(*xs)
         graph = session.graph
-        nodes = {node.output: node.op.name for node in graph.nodes}
-        everything = nc.Session(replace(graph, outputs=tuple(nodes)), 1, 2, frozenset(["bands"]))
-    values = dict(zip(nodes, everything(*xs), strict=True))
-    for name, array in found.items():
-        same = [*values.values(), *xs]
-        assert any(a.shape == array.shape and a.tobytes() == array.tobytes() for a in same), name
-    views = ("channels", "getitem", "reshape", "flatten", "squeeze", "unsqueeze")
-    for k, y in zip(graph.output_ids(), flat(session(*xs)), strict=True):
-        if nodes.get(k, "channels") not in views:
-            same_bits(y, values[k], f"output {k} beside all values")
-            assert any(a.shape == y.shape and a.tobytes() == y.tobytes() for a in found.values())
+        nodes = tuple(node.output for node in graph.nodes)
+        everything = nc.Session(replace(graph, outputs=nodes), 1, 2, frozenset(["bands"]))
+    assert len(found) == len(xs) + len(nodes)
+    same_bits([*found.values()], [*xs, *everything(*xs)], f"{model!r}, all values")
+    values = dict(zip((*graph.inputs, *nodes), found.values(), strict=True))
+    same_bits([values[k] for k in graph.output_ids()], session(*xs), f"{model!r}, the results")
+
+
+@pytest.mark.parametrize("batch", [None, 3])
+def test_trace_of_a_batch_is_that_of_its_images(batch: int | None) -> None:
+    def model(x: nc.Tensor) -> nc.Tensor:
+        y = F.relu(F.conv2d(x, W3, None, 1, 1))
+        return y, nc.cat([y[:, 9:], y[:, :5]], 1).reshape(x.shape[0], 12, -1).cumsum(2)
+
+    xs = images(3, 3, 6, 5)
+    session = nc.compile(model, (batch or 1, 3, 6, 5), dynamic_batch=batch is None)
+    one = nc.compile(model, (1, 3, 6, 5))
+    alone = [one.trace(xs[n : n + 1]) for n in range(3)]
+    found = session.trace(xs)
+    assert list(found) == ["input 0", "conv2d_act", "channels", "reshape", "cumsum"]
+    for name, y in found.items():
+        same_bits(y, np.concatenate([image[name] for image in alone]), name)
+    if batch is None:
+        none = session.trace(xs[:0])
+        assert [y.shape for y in none.values()] == [(0, *y.shape[1:]) for y in found.values()]
+
+
+def test_trace_is_not_the_memory_of_the_caller_and_packs_nothing(monkeypatch: Any) -> None:
+    session = nc.compile(lambda x: F.conv2d(x, W3).permute(0, 2, 3, 1).sum(), (1, 3, 6, 5))
+    monkeypatch.setattr(packing, "dense", None)
+    x = images(1, 3, 6, 5)
+    before = x.copy()
+    found = session.trace(x)
+    assert found["sum"].shape == ()
+    for y in found.values():
+        y[...] = 7
+    same_bits(x, before, "the input")
 
 
 def test_trace_names_the_layers() -> None:
@@ -394,6 +558,36 @@ def test_many_threads_call_one_session(threads: int) -> None:
 
     with with_threads(threads):
         together(8, work)
+
+
+def test_many_threads_compile_and_run_one_model() -> None:
+    """No compilation hears of what other threads do with the model, nor do they of it."""
+    nc.manual_seed(0)
+    model = Centred().eval()
+    shape = (3, 5, 5)
+    shared = nc.compile(model, (1, *shape), dynamic_batch=True)
+    xs = [images(n, *shape, seed=n) for n in range(1, 9)]
+    with nc.no_grad():
+        eager = [model(nc.tensor(x)).numpy() for x in xs]
+    expected = [nc.compile(model, x.shape)(x) for x in xs]
+    names = [node.name for node in capture(model, xs[0]).nodes]
+
+    def work(n: int) -> None:
+        for k in (*range(n, 8), *range(n)):
+            if n % 2:
+                with nc.no_grad():
+                    same_bits(model(nc.tensor(xs[k])).numpy(), eager[k], f"eager, thread {n}")
+            else:
+                assert [node.name for node in capture(model, xs[k]).nodes] == names
+                same_bits(nc.compile(model, xs[k].shape)(xs[k]), expected[k], f"thread {n}")
+            same_bits(shared(xs[k]), expected[k], f"a shared session, thread {n}")
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        together(8, work)
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_several_sessions_at_once() -> None:

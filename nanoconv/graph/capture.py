@@ -25,8 +25,8 @@ from .. import config
 from ..dispatch import Op
 from ..tape import no_grad, observe, watch
 from ..tensor import Tensor, as_array, wrap
-from .ir import Array, Graph, Node, leaves, mapped
-from .summary import innermost
+from .ir import Array, Graph, Node, leaves, mapped, owner
+from .summary import names_of, running
 
 PACKAGE = str(Path(__file__).resolve().parent.parent)
 MODELS = (str(Path(PACKAGE, "models")), str(Path(PACKAGE, "nn", "blocks")))  # code like users'
@@ -55,12 +55,7 @@ def capture(model: Any, *examples: Any) -> Graph:
     inputs = [wrap(np.array(as_array(example), order="C")) for example in examples]
     recorder = Recorder(model, inputs)
     before = random_state()
-    with (
-        no_grad(),
-        innermost(model) as recorder.running,
-        observe(recorder.hear),
-        watch(recorder.told),
-    ):
+    with no_grad(), observe(recorder.hear), watch(recorder.told):
         result = model(*inputs)
     if random_state() != before:
         raise CaptureError(
@@ -71,7 +66,9 @@ def capture(model: Any, *examples: Any) -> Graph:
 
 
 def check_evaluating(model: Any) -> None:
-    """No module is in training mode."""
+    """It is no class, and no module is in training mode."""
+    if isinstance(model, type):
+        raise TypeError(f"capture: the model is the class {model.__name__}, expected an object")
     for name, module in model.named_modules() if hasattr(model, "named_modules") else ():
         if module.training:
             which = f"its module {name!r}" if name else "the model"
@@ -117,7 +114,7 @@ class Recorder:
         self.dtypes: list[np.dtype] = []
         self.constants: dict[int, Array] = {}
         self.places: dict[tuple, int] = {}  # where a constant lies in memory → its number
-        self.running: list[str] = []
+        self.names = names_of(model)
         self.frame = sys._getframe(1)
         held = (*model.parameters(), *model.buffers()) if hasattr(model, "parameters") else ()
         for t in held:
@@ -181,8 +178,8 @@ class Recorder:
         for array in extra:
             if isinstance(array, np.ndarray) and not self.frozen.of(owner(array)):
                 self.extra.note(owner(array), op.name)
-        name = self.running[-1] if self.running else ""
-        self.nodes.append(Node(op, numbers, dict(attrs), output, name, self.line()))
+        name, line = running(self.names), self.line()
+        self.nodes.append(Node(op, numbers, dict(attrs), output, name, line))
 
     def touched(self, t: Tensor) -> bool:
         """An input of the model went into the tensor."""
@@ -207,7 +204,7 @@ class Recorder:
             )
 
     def error(self, what: str, instead: str) -> CaptureError:
-        line, name = self.line(), self.running[-1] if self.running else ""
+        line, name = self.line(), running(self.names)
         where = f"{line}: " if line else ""
         inside = f" in module {name!r}" if name else ""
         return CaptureError(f"capture: {where}{what}{inside}; {instead}")
@@ -223,7 +220,8 @@ class Recorder:
 
     def graph(self, inputs: list[Tensor], result: Any) -> Graph:
         """What was heard, with the model's result."""
-        for leaf in leaves(result):
+        found = [*leaves(result)]
+        for leaf in found or [result]:  # without a leaf it is None, or an empty tuple
             if not isinstance(leaf, Tensor):
                 raise CaptureError(
                     f"capture: the model returned a {type(leaf).__name__}, expected tensors in "
@@ -247,13 +245,6 @@ def model_file(code: CodeType) -> str:
     path = code.co_filename
     own = path.startswith(PACKAGE) and not path.startswith(MODELS)
     return "" if own or path == copy.__file__ else Path(path).name
-
-
-def owner(array: Array) -> Array:
-    """The array whose memory this one is a view of."""
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    return array
 
 
 def arrays_in(values: tuple) -> Iterator[Array]:

@@ -162,3 +162,10 @@ def leaves(structure: Any) -> Iterator[Any]:
     found: list[Any] = []
     mapped(structure, found.append)
     return iter(found)
+
+
+def owner(array: Array) -> Array:
+    """The array whose memory this one is a view of."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array

@@ -22,6 +22,7 @@ Sequential                         40  1,296  2,592  2,144  100.0%
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -148,13 +149,13 @@ Listener = Callable[[str, Op, tuple, dict, Tensor], None]  # of module, op, inpu
 
 def listen(model: Any, input_shape: Sequence[int], listener: Listener) -> None:
     """Run the model once on zeros, in evaluation mode; tell of every op, and in which module."""
-    with evaluating(model), no_grad(), innermost(model) as running:
+    names = names_of(model)
 
-        def hear(op: Op, inputs: tuple, attrs: dict, y: Tensor, extra: tuple) -> None:
-            listener(running[-1], op, inputs, attrs, y)
+    def hear(op: Op, inputs: tuple, attrs: dict, y: Tensor, extra: tuple) -> None:
+        listener(running(names), op, inputs, attrs, y)
 
-        with observe(hear):
-            model(Tensor(np.zeros(tuple(input_shape), np.float32)))
+    with evaluating(model), no_grad(), observe(hear):
+        model(Tensor(np.zeros(tuple(input_shape), np.float32)))
 
 
 def summary(model: Any, input_shape: Sequence[int]) -> Summary:
@@ -190,25 +191,24 @@ def moved(inputs: tuple, y: Tensor) -> int:
     return sum(array.nbytes for array in read) + written.nbytes
 
 
-@contextlib.contextmanager
-def innermost(model: Any) -> Iterator[list[str]]:
-    """The names of the modules that are running, outermost first: a list that changes.
+def names_of(model: Any) -> dict[int, str]:
+    """The name of each module of a model, by its id; none of a function that is no Module."""
+    return {id(module): name for name, module in getattr(model, "named_modules", tuple)()}
 
-    Of a function that is no Module it stays empty.
+
+def running(names: dict[int, str]) -> str:
+    """The innermost of these modules that this thread is in; "" outside of all.
+
+    Read off the stack: hooks on the modules would hear of other threads, too, and be in their way.
     """
-    running: list[str] = []
-
-    def enter(name: str) -> Callable[..., None]:
-        return lambda module, args: running.append(name)
-
-    def leave(module: Any, args: Any, output: Any) -> None:
-        running.pop()
-
-    with contextlib.ExitStack() as hooks:
-        for name, module in getattr(model, "named_modules", tuple)():
-            hooks.enter_context(module.register_forward_pre_hook(enter(name)))
-            hooks.enter_context(module.register_forward_hook(leave))
-        yield running
+    frame: Any = sys._getframe(1) if names else None
+    while frame is not None:
+        if frame.f_code.co_name == "__call__":
+            name = names.get(id(frame.f_locals.get("self")))
+            if name is not None:
+                return name
+        frame = frame.f_back
+    return ""
 
 
 @contextlib.contextmanager

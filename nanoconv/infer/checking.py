@@ -42,7 +42,11 @@ def check_graph(graph: Graph) -> None:
 
 def expect(condition: bool, node: Node) -> None:
     if not condition:
-        raise ValueError(f"{node.op.name} with attributes or inputs that do not fit")
+        raise misfit(node)
+
+
+def misfit(node: Node) -> ValueError:
+    return ValueError(f"{node.op.name} with attributes or inputs that do not fit")
 
 
 def on_zeros(graph: Graph, node: Node, shapes: list[Shape]) -> Shape:
@@ -70,7 +74,8 @@ def windows(node: Node, x: Shape) -> Geometry:
 
 def convolution(graph: Graph, node: Node, shapes: list[Shape]) -> Shape:
     x, w, b, *r = (None if k is None else graph.shapes[k] for k in node.inputs)
-    assert x is not None
+    if x is None:
+        raise misfit(node)
     geo = windows(node, x)
     y = geo.N, geo.O, geo.OH, geo.OW
     expect(geo.C % geo.G == geo.O % geo.G == 0, node)
@@ -108,10 +113,9 @@ def cells(graph: Graph, node: Node, shapes: list[Shape]) -> Shape:
 
 def linear(graph: Graph, node: Node, shapes: list[Shape]) -> Shape:
     x, w, b = (None if k is None else graph.shapes[k] for k in node.inputs)
-    expect(x is not None and w is not None and len(x) == len(w) == 2 and x[1] == w[1], node)
-    assert x is not None
-    assert w is not None
-    expect(b in (None, w[:1]), node)
+    if x is None or w is None:
+        raise misfit(node)
+    expect(len(x) == len(w) == 2 and x[1] == w[1] and b in (None, w[:1]), node)
     return x[0], w[0]
 
 
@@ -139,6 +143,15 @@ def indexed(graph: Graph, node: Node, shapes: list[Shape]) -> Shape:
     return np.broadcast_to(np.float32(0), shapes[0])[index.views].shape
 
 
+def padding(graph: Graph, node: Node, shapes: list[Shape]) -> Shape:
+    """Sizes first, for the reference allocates what it is told to."""
+    pairs = list(zip(shapes[0], node.attrs["widths"], strict=True))
+    y = tuple(n + a + b for n, (a, b) in pairs)
+    expect(y == graph.shapes[node.output], node)
+    expect(node.attrs["mode"] == "constant" or all(max(ab) <= n for n, ab in pairs), node)
+    return on_zeros(graph, node, shapes)
+
+
 def same_numbers(graph: Graph, node: Node, shapes: list[Shape]) -> Shape:
     """Any shape of as many numbers, as the node's own says."""
     y = graph.shapes[node.output]
@@ -155,5 +168,5 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("flatten", "reshape", "squeeze", "unsqueeze"), same_numbers),
     **dict.fromkeys((*FUNCTIONS, "softmax", "log_softmax"), lambda graph, node, shapes: shapes[0]),
     **dict.fromkeys(BINARY, lambda graph, node, shapes: np.broadcast_shapes(*shapes)),
-    "channels": channels, "interpolate": interpolation, "getitem": indexed,
+    "channels": channels, "interpolate": interpolation, "getitem": indexed, "pad": padding,
 }  # fmt: skip

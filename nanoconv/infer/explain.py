@@ -24,7 +24,8 @@ from .layout import View
 from .steps import Draft, Step, kernels_missing, machine
 
 if TYPE_CHECKING:
-    from .session import Segment, Session
+    from .segments import Segment
+    from .session import Session
 
 WORDS = 8  # steps about which something is said in words
 CACHE = 1 << 20  # bytes of images that the second-level cache of one core holds
@@ -151,10 +152,8 @@ def explained(session: Session, seconds: float) -> Explanation:
     limits = measured_limits(session, threads)
     rng = np.random.default_rng(0)
     values: dict[int, Any] = dict(session.graph.constants)
-    N = 1 if session.alone else session.graph.shapes[session.graph.inputs[0]][0]
     for k in session.graph.inputs:
-        shape = (N, *session.graph.shapes[k][1:])
-        values[k] = rng.random(shape).astype(session.graph.dtypes[k])
+        values[k] = rng.random(session.graph.shapes[k]).astype(session.graph.dtypes[k])
     lines: list[Line] = []
     for segment in session.segments:
         measure = eager_line if segment.plan is None else compiled_lines

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 FORMAT = "nanoconv session 1"
+SURPRISES = (  # what reading a description may end in that someone made up
+    ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, ArithmeticError,
+    MemoryError, AssertionError,
+)  # fmt: skip
 TUPLES: dict[str, Any] = {"Activation": Activation, "Index": Index}
 
 # --------------------------------------------------------------------------- attributes as JSON
@@ -57,11 +61,9 @@ def encoded(value: Any) -> Any:
         return {"geometry": [getattr(value, name) for name in Geometry.__dataclass_fields__]}
     if isinstance(value, Means):
         return {"means": [encoded(getattr(value, name)) for name in Means.__dataclass_fields__]}
-    if type(value).__name__ in TUPLES and isinstance(value, tuple):
+    if type(value) in (tuple, list, *TUPLES.values()):
         return {type(value).__name__: [encoded(part) for part in value]}
-    if isinstance(value, (tuple, list)):
-        return {type(value).__name__: [encoded(part) for part in value]}
-    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+    if type(value) is dict and all(type(key) is str for key in value):
         return {"dict": [[key, encoded(part)] for key, part in value.items()]}
     raise ValueError(f"save: an attribute of type {type(value).__name__} cannot be written")
 
@@ -108,6 +110,20 @@ def decoded(value: Any) -> Any:
 # --------------------------------------------------------------------------- graphs as JSON
 
 
+def check_result(outputs: Any) -> None:
+    """ValueError unless a file can say how the model nested its result."""
+    if type(outputs) is dict and all(type(key) is str for key in outputs):
+        outputs = list(outputs.values())
+    if type(outputs) in (tuple, list):
+        for part in outputs:
+            check_result(part)
+    elif outputs is not None and type(outputs) is not int:
+        kind = "dict with other keys" if type(outputs) is dict else type(outputs).__name__
+        raise ValueError(
+            f"save: the result is a {kind}; expected tuples, lists and dicts with string keys"
+        )
+
+
 def described(graph: Graph) -> dict[str, Any]:
     """A graph without the numbers of its constants."""
     used = [*graph.inputs, *sorted(graph.constants), *(node.output for node in graph.nodes)]
@@ -144,8 +160,10 @@ def graph_of(found: dict[str, Any], constants: dict[int, Array]) -> Graph:
         nodes.append(Node(op, tuple(inputs), values, output, str(name), str(line)))
     outputs = decoded(found["outputs"])
     graph = Graph(tuple(found["inputs"]), outputs, tuple(nodes), shapes, dtypes, constants)
-    if not known.issuperset(graph.output_ids()) or not set(shapes).issuperset(known - {None}):
-        raise ValueError("values that are not defined")
+    if not graph.output_ids() or not known.issuperset(graph.output_ids()):
+        raise ValueError("a result that is not defined")
+    if not set(shapes).issuperset(known - {None}):
+        raise ValueError("values without a shape")
     for k, array in constants.items():
         if array.shape != shapes[k] or array.dtype != dtypes[k]:
             raise ValueError(f"constant {k} has another shape than the graph says")
@@ -164,6 +182,7 @@ def save(session: Session, path: str | Path) -> None:
 
     if not session.alone:
         raise ValueError("save: a session whose images depend on each other cannot be written")
+    check_result(session.graph.outputs)
     vectors = machine() if session.programs() else Machine(0, 0)
     tensors: dict[str, Array] = {}
     for n in session.programs():
@@ -171,14 +190,18 @@ def save(session: Session, path: str | Path) -> None:
         assert plan is not None
         tensors[f"packed.{n}"] = plan.weights
     for k, array in sorted(session.graph.constants.items()):
-        tensors[f"constant.{k}"] = np.ascontiguousarray(array)
+        tensors[f"constant.{k}"] = np.asarray(array, order="C")
+    checksums = {name: checksum(array) for name, array in tensors.items()}
+    for name, wanted in session.unread.items():
+        if checksums[name] != wanted:
+            raise ValueError(f"save: the file that was loaded is damaged: {name}")
     about = {
         "batch": session.batch,
         "lanes": vectors.lanes,
         "registers": vectors.registers,
         "without": sorted(session.without),
         "graph": described(session.graph),
-        "checksums": {name: checksum(array) for name, array in tensors.items()},
+        "checksums": checksums,
     }
     text = json.dumps(about, separators=(",", ":"))
     metadata = {"format": FORMAT, "session": text, "checksum": str(checksum_of(text))}
@@ -202,8 +225,8 @@ def load(path: str | Path, threads: int) -> Session:
             raise ValueError("is damaged: its description is not what was written")
         about = json.loads(text)
         return session_of(about, tensors, threads)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
-        raise ValueError(f"load: {path}: {error}") from error
+    except SURPRISES as error:
+        raise ValueError(f"load: {path}: {error or type(error).__name__}") from error
 
 
 def session_of(about: dict[str, Any], tensors: dict[str, Array], threads: int) -> Session:
@@ -216,12 +239,15 @@ def session_of(about: dict[str, Any], tensors: dict[str, Array], threads: int) -
     fits = fits and vectors.lanes > 0  # written, or read, where there are no kernels
     if not all(name.startswith(("packed.", "constant.")) for name in tensors):
         raise ValueError("has tensors that a session has not")
+
+    def check(names: Iterable[str]) -> None:
+        for name in names:
+            if checksum(tensors[name]) != about["checksums"][name]:
+                raise ValueError(f"is damaged: {name} is not what was written")
+
     wanted = [name for name in tensors if name.startswith("packed.") == fits]
     constants = {int(k[9:]): array for k, array in tensors.items() if k.startswith("constant.")}
-    eager = {f"constant.{k}" for k in constants} if not fits else set()
-    for name in {*wanted, *eager}:  # of what is not read, no page is touched
-        if checksum(tensors[name]) != about["checksums"][name]:
-            raise ValueError(f"is damaged: {name} is not what was written")
+    check(wanted)
     batch, without = about["batch"], frozenset(about["without"])
     if not (batch is None or (type(batch) is int and batch > 0)) or not without <= {*CHOICES}:
         raise ValueError(f"batch={batch!r}, without={sorted(without)}")
@@ -231,6 +257,11 @@ def session_of(about: dict[str, Any], tensors: dict[str, Array], threads: int) -
     session = Session(graph, batch, threads, without, packed)
     if fits and programs != session.programs():
         raise ValueError("has packed weights of other programs")
+    if fits:  # of constants that only packing reads, no page is touched
+        eager = {f"constant.{k}" for k in session.eager_values() if k in constants}
+        check(eager)
+        unread = tensors.keys() - {*wanted, *eager}
+        session.unread = {name: about["checksums"][name] for name in unread}
     return session
 
 

@@ -6,134 +6,32 @@
     program                              C structs, run again and again
 
 A plan computes one image; a batch is many runs of it (plan_cy.pyx says how threads share them).
-Nodes that no kernel computes are run as eager does, between two programs: such a session is right,
-but not as fast, and `explain()` says which nodes these are. Where no compiled kernels are
-installed, all are.
+Nodes that no kernel computes are run as eager does, between two programs (segments.py): such a
+session is right, but not as fast, and `explain()` says which nodes these are. Where no compiled
+kernels are installed, all are.
 """
 
 from __future__ import annotations
 
+import copy
+import operator
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import config
-from ..graph.ir import Graph, Node, mapped
-from .plan import Plan, UnsupportedError, make_plan
-from .steps import kernels_missing, machine
+from ..graph.ir import Graph, mapped, owner
+from .segments import eager_segments, segments
+from .steps import kernels_missing
 
 if TYPE_CHECKING:  # what a session that was loaded does without is imported where it is needed
     from .explain import Explanation
 
 Array = np.ndarray
 CHOICES = ("winograd", "bands")  # what a plan may go without, beside the passes
-
-# --------------------------------------------------------------------------- segments
-
-
-@dataclass
-class Segment:
-    """Part of a model: a program of compiled steps, or one node as eager runs it."""
-
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    graph: Graph
-    plan: Plan | None = None
-    program: Any = None
-    why: str = ""  # of a single node: that no kernel computes it
-
-    @property
-    def node(self) -> Node:
-        return self.graph.nodes[0]
-
-    def run(self, values: dict[int, Array], N: int, threads: int) -> None:
-        """Compute the outputs of a batch of N from the inputs, all in `values`."""
-        if self.plan is None:
-            images = [self.forward(values, n if N > 1 else None) for n in range(N)]
-            values[self.outputs[0]] = images[0] if N == 1 else np.concatenate(images)
-            return
-        x, y = self.buffers(values, N)
-        self.program.run(x, y, N, threads)
-
-    def forward(self, values: dict[int, Array], n: int | None) -> Array:
-        """The node as eager runs it, on image n alone: its attributes are those of one image."""
-        arrays = {k: values[k] for k in self.node.inputs if k is not None}
-        if n is not None:
-            own = arrays.keys() - self.graph.constants.keys()
-            arrays |= {k: arrays[k][n : n + 1] for k in own}
-        return self.node.forward(*(None if k is None else arrays[k] for k in self.node.inputs))
-
-    def buffers(self, values: dict[int, Array], N: int) -> tuple[list[Array], list[Array]]:
-        """The inputs as flat arrays, and new ones for the outputs."""
-        for k in self.outputs:
-            values[k] = np.empty((N, *self.graph.shapes[k][1:]), np.float32)
-        x = [np.ascontiguousarray(values[k]).reshape(-1) for k in self.inputs]
-        return x, [values[k].reshape(-1) for k in self.outputs]
-
-
-def part_of(graph: Graph, nodes: Sequence[Node]) -> Graph:
-    """The graph of some nodes that follow each other: what they read, and what is read of them."""
-    inside = {node.output for node in nodes}
-    read = dict.fromkeys(k for node in nodes for k in node.inputs if k is not None)
-    inputs = tuple(k for k in read if k not in inside and k not in graph.constants)
-    later = set(graph.output_ids())
-    later |= {
-        k for node in graph.nodes if node.output not in inside for k in node.inputs if k is not None
-    }
-    outputs = tuple(node.output for node in nodes if node.output in later)
-    return Graph(inputs, outputs, tuple(nodes), graph.shapes, graph.dtypes, graph.constants)
-
-
-def segments(
-    graph: Graph, threads: int, without: frozenset[str], packed: Sequence[Array] | None = None
-) -> list[Segment]:
-    """The whole model as programs, with single nodes between them where there must be.
-
-    `packed`: the weights of the programs, if they are packed already.
-    """
-    refused: dict[int, str] = {}
-    while True:
-        found: list[Segment] = []
-        group: list[Node] = []
-        ready = None if packed is None else iter(packed)
-        try:
-            for node in (*graph.nodes, None):
-                if node is not None and node.output not in refused:
-                    group.append(node)
-                    continue
-                if group:
-                    weights = None if ready is None else next(ready, None)
-                    found.append(compiled(part_of(graph, group), threads, without, weights))
-                    group = []
-                if node is not None:
-                    found.append(eager_segment(graph, node, refused[node.output]))
-            return found
-        except UnsupportedError as error:
-            refused[error.node.output] = error.why
-
-
-def compiled(graph: Graph, threads: int, without: frozenset[str], weights: Array | None) -> Segment:
-    """The program of a graph; UnsupportedError if one of its nodes has no kernel."""
-    from nanoconv._kernels import plan_cy
-
-    plan = make_plan(graph, machine(), threads, without, weights)
-    sizes = [[int(np.prod(shape)) for shape in shapes] for shapes in (plan.inputs, plan.outputs)]
-    program = plan_cy.Program(plan.steps, plan.weights, plan.tables, plan.arena, *sizes)
-    return Segment(graph.inputs, graph.output_ids(), graph, plan, program)
-
-
-def eager_segments(graph: Graph, why: str) -> list[Segment]:
-    """Every node as eager runs it."""
-    return [eager_segment(graph, node, why) for node in graph.nodes]
-
-
-def eager_segment(graph: Graph, node: Node, why: str) -> Segment:
-    part = part_of(graph, [node])
-    return Segment(part.inputs, (node.output,), part, why=why)
-
 
 # --------------------------------------------------------------------------- the session
 
@@ -152,38 +50,80 @@ class Session:
         threads: int,
         without: frozenset[str] = frozenset(),
         packed: Sequence[Array] | None = None,
-        alone: bool = True,
+        together: str = "",
     ) -> None:
         """`graph` is that of one image, optimised; `batch` None takes any number of images.
 
-        Not `alone`: the images of a batch depend on each other, and `graph` is that of the batch.
+        `together`: why images may not be computed one by one; then `graph` is that of the batch.
         """
         self.graph, self.batch, self.threads, self.without = graph, batch, threads, without
-        self.alone = alone
-        if not alone:
-            self.segments = eager_segments(graph, "the images of a batch are not independent")
+        self.alone = not together
+        if together:
+            self.segments = eager_segments(graph, together)
         elif missing := kernels_missing():
             self.segments = eager_segments(graph, missing)
         else:
             self.segments = segments(graph, threads, without, packed)
+        self.held = {id(owner(array)) for array in graph.constants.values()}
+        self.unread: dict[str, int] = {}  # checksums of constants in a file that nothing reads
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(map(self.expected, range(len(self.graph.inputs))))
+        plans = [segment.plan for segment in self.segments]
+        steps, eager = sum(len(plan.steps) for plan in plans if plan), plans.count(None)
+        return f"Session({inputs}: {steps} steps, {eager} eager nodes, threads={self.threads})"
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "a session is not pickled and not copied; use session.save and nc.Session.load"
+        )
 
     @property
     def input_shapes(self) -> list[tuple[int | None, ...]]:
         """The shape of each input; None stands for any number of images."""
-        return [(self.batch, *self.graph.shapes[k][1:]) for k in self.graph.inputs]
+        shapes = [self.graph.shapes[k] for k in self.graph.inputs]
+        if self.batch is not None and not self.alone:
+            return [*shapes]
+        return [(self.batch, *shape[1:]) for shape in shapes]
+
+    def expected(self, k: int) -> str:
+        """Input k in words."""
+        sizes = ", ".join("N" if n is None else str(n) for n in self.input_shapes[k])
+        return f"{self.graph.dtypes[self.graph.inputs[k]]}[{sizes}]"
 
     def programs(self) -> list[int]:
         """The numbers of the segments that are compiled."""
         return [n for n, segment in enumerate(self.segments) if segment.plan is not None]
 
+    def eager_values(self) -> set[int | None]:
+        """The numbers of the values that nodes without a kernel read."""
+        nodes = [segment.node for segment in self.segments if segment.plan is None]
+        return {k for node in nodes for k in node.inputs} | {*self.graph.output_ids()}
+
     def __call__(self, *inputs: Any) -> Any:
-        """The model's result for these arrays, of arrays; ValueError for other shapes or dtypes."""
+        """The model's result for these arrays, of arrays; ValueError for other shapes or dtypes.
+
+        Each has memory of its own: nothing else is changed by writing to it.
+        """
         values, N = self.given(inputs)
+        graph = self.graph
+        if self.alone and N == 0:
+            return mapped(
+                graph.outputs, lambda k: np.empty((0, *graph.shapes[k][1:]), graph.dtypes[k])
+            )
         threads = min(self.threads, config.get_num_threads())
         for segment in self.segments:
             segment.run(values, N if self.alone else 1, threads)
-        given = {*self.graph.inputs, *self.graph.constants}  # not to be written through a result
-        return mapped(self.graph.outputs, lambda k: values[k].copy() if k in given else values[k])
+        taken = {id(owner(values[k])) for k in graph.inputs}
+
+        def of_its_own(k: int) -> Array:
+            memory = id(owner(values[k]))
+            if memory in taken or memory in self.held:
+                return values[k].copy()
+            taken.add(memory)
+            return values[k]
+
+        return mapped(graph.outputs, of_its_own)
 
     def given(self, inputs: Sequence[Any]) -> tuple[dict[int, Array], int]:
         """The inputs by their numbers in the graph, beside the constants; and how many images."""
@@ -191,62 +131,36 @@ class Session:
         if len(inputs) != len(graph.inputs):
             raise ValueError(f"session: got {len(inputs)} inputs, expected {len(graph.inputs)}")
         values: dict[int, Array] = dict(graph.constants)
-        arrays = [np.asarray(x) for x in inputs]
         N = self.batch
-        if N is None:
-            N = arrays[0].shape[0] if arrays[0].ndim else 0
-        for k, (number, array) in enumerate(zip(graph.inputs, arrays, strict=True)):
-            wanted, dtype = (N, *graph.shapes[number][1:]), graph.dtypes[number]
-            if array.shape != wanted or array.dtype != dtype or N < 1:
-                sizes = ["N" if self.batch is None else N, *wanted[1:]]
-                text = ", ".join(map(str, sizes))
+        for k, (x, shape) in enumerate(zip(inputs, self.input_shapes, strict=True)):
+            if not (hasattr(x, "__array__") or hasattr(x, "__array_interface__")):
+                raise ValueError(
+                    f"session: input {k} is of type {type(x).__name__}, expected an array "
+                    f"{self.expected(k)}"
+                )
+            array = np.asarray(x)
+            if N is None:
+                N = array.shape[0] if array.ndim else 0
+            wanted = tuple(N if size is None else size for size in shape)
+            if array.shape != wanted or array.dtype != graph.dtypes[graph.inputs[k]]:
                 raise ValueError(
                     f"session: input {k} is {array.dtype}{list(array.shape)}, expected "
-                    f"{dtype}[{text}]"
+                    f"{self.expected(k)}"
                 )
-            values[number] = array
-        return values, N
+            values[graph.inputs[k]] = array
+        return values, 1 if N is None else N
 
     def trace(self, *inputs: Any) -> dict[str, Array]:
-        """Every intermediate value that the session computes, by its name, as NCHW arrays.
+        """The inputs and every value that the session computes, by name, as NCHW arrays.
 
         They are those of a run, bit for bit: what bands of rows do not keep is computed once more
-        without bands, which are the same sums. `inputs` are a batch of one image.
+        without bands, which are the same sums. A value has the name of the module that computed it,
+        or else of its op; what passes fused into one step has that of the first, a convolution with
+        its batch norm, residual and activation that of the convolution.
         """
-        values, N = self.given(inputs)
-        if N != 1:
-            raise ValueError(f"trace: got a batch of {N} images, expected 1")
-        threads = min(self.threads, config.get_num_threads())
-        found: dict[str, Array] = {}
-        for segment in self.segments:
-            if segment.plan is None:
-                segment.run(values, N, threads)
-                node = segment.node
-                found[name_of(node.name, node.op.name, found)] = values[node.output]
-            else:
-                self._trace(segment, values, threads, found)
-        return found
+        from .tracing import traced
 
-    def _trace(
-        self, segment: Segment, values: dict[int, Array], threads: int, found: dict[str, Array]
-    ) -> None:
-        plain = compiled(segment.graph, self.threads, self.without | {"bands"}, None)
-        assert plain.plan is not None
-        drafts, steps = plain.plan.drafts, plain.plan.steps
-
-        def see(n: int, memory: Any) -> None:
-            draft, y = drafts[n], steps[n].y
-            if draft.value is None:
-                return
-            floats, shape = np.asarray(memory), segment.graph.shapes[draft.value]
-            if len(shape) == 4:
-                strides = (0, 4, 4 * y.row, 4 * y.pitch)
-                array = np.lib.stride_tricks.as_strided(floats, shape, strides).copy()
-            else:  # one pixel
-                array = floats[: np.prod(shape)].reshape(shape).copy()
-            found[name_of(draft.name, draft.op, found)] = array
-
-        plain.program.trace(*plain.buffers(values, 1), threads, see)
+        return traced(self, inputs)
 
     def explain(self, seconds: float = 0.5) -> Explanation:
         """What each step computes, with which kernel and why, how fast, and what is in its way.
@@ -258,7 +172,11 @@ class Session:
         return explained(self, seconds)
 
     def save(self, path: str | Path) -> None:
-        """Write the plan and its packed weights to a file that `Session.load` opens."""
+        """Write the graph, its weights and the packed weights to a file that `Session.load` opens.
+
+        Plans are made anew there. The weights are in the file twice, as the model has them for
+        machines with other vectors and as this one's kernels read them.
+        """
         from .saving import save
 
         save(self, path)
@@ -268,19 +186,11 @@ class Session:
         """The session of a file that `save` wrote; its weights are read as they are needed.
 
         ValueError if the file is damaged, or no session of nanoconv; no code in it is run. On a
-        machine with other vectors the weights are packed again.
+        machine with other vectors the weights are packed again. `threads` is as in `compile`.
         """
         from .saving import load
 
-        return load(path, threads or config.get_num_threads())
-
-
-def name_of(name: str, op: str, taken: Collection[str]) -> str:
-    """A name for a value that no other has."""
-    first = name or op
-    if first not in taken:
-        return first
-    return next(f"{first}.{k}" for k in range(2, len(taken) + 3) if f"{first}.{k}" not in taken)
+        return load(path, checked_threads("load", threads))
 
 
 # --------------------------------------------------------------------------- compile
@@ -303,9 +213,13 @@ def compile(
     threads         that a call may use; default `nc.get_num_threads()`
     skip            names of passes, and "winograd" or "bands", to go without
 
-    The weights are those of now: what changes in the model later does not reach the session. With
-    a backend below "simd", or without compiled kernels, the session runs its graph as eager does;
-    without passes, too, it has the bits of eager.
+    The weights are those of now: what changes in the model later does not reach the session. (Only
+    a function, no Module, whose images depend on each other is run again for each batch size that
+    was not seen before, with what it reads then.) With a backend below "simd", or without compiled
+    kernels, the session runs its graph as eager does; without passes, too, it has the bits of
+    eager. An infinity or NaN in the input makes NaN of whole tiles of 2×2 or 4×4 pixels where
+    Winograd computes a convolution, not only where a window sees it; skip=["winograd"] keeps it
+    there.
     Raises CaptureError (a RuntimeError) that names the line if what the model does depends on the
     values of its input, ValueError for arguments that do not fit.
 
@@ -317,9 +231,9 @@ def compile(
     """
     from ..graph.batch import same_but_for_batch
     from ..graph.capture import capture, check_evaluating
-    from ..graph.passes import PASSES, optimise
+    from ..graph.passes import PASSES
 
-    threads = config.get_num_threads() if threads is None else checked_threads(threads)
+    threads = checked_threads("compile", threads)
     if not (isinstance(model, Graph) or callable(model)):
         raise TypeError(f"compile: model={model!r}, expected a Module, a function or a Graph")
     if not isinstance(dynamic_batch, bool):
@@ -338,42 +252,68 @@ def compile(
             raise ValueError("compile: a Graph has a fixed batch; dynamic_batch=True needs a model")
         if input_shape is not None and checked_shapes(input_shape) != shapes:
             raise ValueError(f"compile: input_shape={input_shape!r}, but the graph has {shapes}")
-        N = shapes[0][0] if shapes and shapes[0] else 1
-        return Session(optimise(model, passes), N, threads, without, alone=N == 1)
+        if all(shape[:1] == (1,) for shape in shapes):
+            return Session(optimised(model, passes), 1, threads, without)
+        N, why = (*shapes[0], 1)[0], "the graph is that of a batch, not of an image"
+        return Session(optimised(model, passes), N, threads, without, together=why)
     if input_shape is None:
         raise ValueError("compile: input_shape is missing, expected (N, C, H, W)")
     check_evaluating(model)
     shapes = checked_shapes(input_shape)
     N = shapes[0][0]
-    graph = capture(model, *examples(shapes, 1))
+    try:
+        graph = capture(model, *examples(shapes, 1))
+    except ValueError as error:
+        if all(len(shape) == 4 for shape in shapes):
+            raise
+        raise ValueError(
+            f"compile: input_shape={input_shape!r} does not fit the model, expected (N, C, H, W), "
+            f"of which the first is the number of images: {error}"
+        ) from error
     if N == 1 and not dynamic_batch:
-        return Session(optimise(graph, passes), 1, threads, without)
+        return Session(optimised(graph, passes), 1, threads, without)
     if same_but_for_batch(graph, capture(model, *examples(shapes, max(N, 2)))):
         batch = None if dynamic_batch else N
-        return Session(optimise(graph, passes), batch, threads, without)
+        return Session(optimised(graph, passes), batch, threads, without)
+    why = "the images of a batch may depend on each other"
     if dynamic_batch:
-        return AnyBatch(model, shapes, threads, passes, without)
-    whole = optimise(capture(model, *examples(shapes, N)), passes)
-    return Session(whole, N, threads, without, alone=False)
+        return AnyBatch(model, shapes, threads, passes, without, why)
+    whole = optimised(capture(model, *examples(shapes, N)), passes)
+    return Session(whole, N, threads, without, together=why)
 
 
-def checked_threads(threads: int) -> int:
+def optimised(graph: Graph, passes: frozenset[str]) -> Graph:
+    """After all passes but these, with constants that share no memory with those of `graph`."""
+    from ..graph.passes import optimise
+
+    theirs = {id(owner(array)) for array in graph.constants.values()}
+    found = optimise(graph, passes)
+    constants = {
+        k: array.copy("K") if id(owner(array)) in theirs else array
+        for k, array in found.constants.items()
+    }
+    return replace(found, constants=constants)
+
+
+def checked_threads(function: str, threads: int | None) -> int:
+    """So many, or as many as nanoconv uses; never more than there can be."""
+    if threads is None:
+        return config.get_num_threads()
     if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
-        raise ValueError(f"compile: threads={threads!r}, expected a positive integer")
+        raise ValueError(f"{function}: threads={threads!r}, expected a positive integer")
     return min(threads, config.max_threads())
 
 
 def checked_shapes(given: Any) -> list[tuple[int, ...]]:
     """One shape or several as a list; all have the same N."""
     try:
-        several = list(given)
-        shapes = (
-            [tuple(s) for s in several] if not isinstance(several[0], int) else [tuple(several)]
-        )
-        good = all(type(size) is int and size > 0 for shape in shapes for size in shape)
+        several = [*given]
+        one = isinstance(several[0], (int, np.integer))
+        shapes = [tuple(map(checked_size, shape)) for shape in ([several] if one else several)]
+        good = all(shapes) and len({shape[0] for shape in shapes}) == 1
     except (TypeError, IndexError):
-        shapes, good = [], False
-    if not good or not shapes or not all(shapes) or len({shape[0] for shape in shapes}) > 1:
+        good = False
+    if not good or min(map(min, shapes)) < 1:
         raise ValueError(
             f"compile: input_shape={given!r}, expected positive sizes (N, C, H, W), or a list of "
             "such shapes with the same N"
@@ -381,12 +321,22 @@ def checked_shapes(given: Any) -> list[tuple[int, ...]]:
     return shapes
 
 
+def checked_size(size: Any) -> int:
+    """TypeError if it is no integer."""
+    if isinstance(size, bool):
+        raise TypeError("a bool is no size")
+    return operator.index(size)
+
+
 def examples(shapes: Sequence[tuple[int, ...]], N: int) -> list[Array]:
     return [np.zeros((N, *shape[1:]), np.float32) for shape in shapes]
 
 
 class AnyBatch(Session):
-    """A model whose images depend on each other, as a session for each batch size seen."""
+    """A model whose images depend on each other, as a session for each batch size seen.
+
+    A Module is copied, so that what changes in it later does not reach sizes seen later, either.
+    """
 
     def __init__(
         self,
@@ -395,21 +345,37 @@ class AnyBatch(Session):
         threads: int,
         passes: frozenset[str],
         without: frozenset[str],
+        why: str,
     ) -> None:
-        self.model, self.shapes, self.passes = model, shapes, passes
+        self.model = copy.deepcopy(model) if hasattr(model, "named_modules") else model
+        self.shapes, self.passes, self.why = shapes, passes, why
         self.by_batch: dict[int, Session] = {}
         first = self.of_batch(shapes[0][0], threads, without)
-        super().__init__(first.graph, None, threads, without, alone=False)
+        super().__init__(first.graph, None, threads, without, together=why)
 
     def of_batch(self, N: int, threads: int, without: frozenset[str]) -> Session:
         from ..graph.capture import capture
-        from ..graph.passes import optimise
 
         if N not in self.by_batch:
-            graph = optimise(capture(self.model, *examples(self.shapes, N)), self.passes)
-            self.by_batch[N] = Session(graph, N, threads, without, alone=False)
+            graph = optimised(capture(self.model, *examples(self.shapes, N)), self.passes)
+            made = Session(graph, N, threads, without, together=self.why)
+            self.by_batch.setdefault(N, made)  # another thread may have been quicker
         return self.by_batch[N]
 
     def __call__(self, *inputs: Any) -> Any:
+        return self.of_given(inputs)(*inputs)
+
+    def trace(self, *inputs: Any) -> dict[str, Array]:
+        return self.of_given(inputs).trace(*inputs)
+
+    def of_given(self, inputs: Sequence[Any]) -> Session:
+        """The session of these inputs, made now if their batch size was not seen before."""
         _, N = self.given(inputs)
-        return self.of_batch(N, self.threads, self.without)(*inputs)
+        try:
+            return self.of_batch(N, self.threads, self.without)
+        except (ValueError, RuntimeError) as error:  # of a function, for instance, of a Module
+            kind = ValueError if isinstance(error, ValueError) else RuntimeError
+            raise kind(
+                f"session: the images of a batch depend on each other, so one of {N} images, the "
+                f"first of this size, needs another run of the model: {error}"
+            ) from error

@@ -2,7 +2,7 @@
 
 A `Draft` is a step while a plan is being made: it knows which views it reads and writes, but not
 yet where these lie. A `Step` is the same with every place in memory as a number, as the kernels
-take it (_kernels/step.h); it knows no arrays and no model, and can be written to a file.
+take it (_kernels/step.h); it knows no arrays and no model.
 """
 
 from __future__ import annotations

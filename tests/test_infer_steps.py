@@ -433,6 +433,16 @@ def test_a_value_in_a_gather_and_then_in_a_concatenation() -> None:
     check(model, rng.standard_normal((1, 3, 10, 9)).astype("f4"))
 
 
+@pytest.mark.parametrize("name", BINARY)
+@pytest.mark.parametrize("C", [1, 5, L])
+def test_operands_of_two_ranks_meet_as_in_numpy(name: str, C: int) -> None:
+    """(1, C) stands for the columns of (1, C, H, W), not for its channels, also if W is C."""
+    rng = np.random.default_rng(0)
+    row, image = (rng.standard_normal(s).astype("f4") for s in [(1, C), (1, C, 3, C)])
+    for model in (BINARY[name], lambda a, b: F.relu(BINARY[name](b, a))):
+        check(model, row, image)
+
+
 @pytest.mark.parametrize("C", [2 * L - 1, 6 * L - 1, 2 * L])
 def test_infinity_does_not_leak_through_lanes_that_are_no_channels(C: int) -> None:
     """∞·0 = NaN: what is behind the last channel must not meet weights of 0."""

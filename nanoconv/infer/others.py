@@ -126,6 +126,8 @@ def binary(low: Lowering, node: Node) -> None:
         ):
             return affine(low, node, one, constant)
     shape = low.sizes(node.output)
+    if len({len(low.graph.shapes[k]) for k in (a, b) if k is not None}) > 1:
+        raise UnsupportedError(node, "operands of different rank")  # (1, C) is a row of columns
     x, r = low.image(a), low.image(b)
     kernel = BINARY[name]
     if (x.C, x.H, x.W) != (r.C, r.H, r.W):

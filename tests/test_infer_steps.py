@@ -225,6 +225,16 @@ def affine(m: One, x: nc.Tensor) -> nc.Tensor:
     return y.abs()
 
 
+def norm(m: One, x: nc.Tensor) -> nc.Tensor:
+    """Behind an activation, as an image or as one pixel (N, C)."""
+    C = x.shape[1]
+    y = F.sigmoid(x.mean((2, 3)) if m["flat"] else x)
+    mean, var = m.weight(C, number=1), m.weight(C, number=2).abs() + 0.5
+    weights = (m.weight(C, number=3), m.weight(C, number=4)) if m["weighted"] else (None, None)
+    y = F.batch_norm(y, mean, var, *weights)
+    return F.relu(y.reshape(y.shape[0], C, 1, 1)) if m["flat"] else F.relu(y)
+
+
 SMOOTH = {
     "relu": F.relu, "relu6": F.relu6, "leaky": lambda x: F.leaky_relu(x, 0.3), "tanh": F.tanh,
     "elu": F.elu, "selu": F.selu, "gelu": F.gelu, "mish": F.mish, "softplus": F.softplus,
@@ -331,6 +341,27 @@ def test_a_batch_has_the_bits_of_its_images_alone(name: str) -> None:
             check_batch(model, model.input(5))
 
     models()
+
+
+@given(rounds("affine", norm, flat=yes_or_no, weighted=yes_or_no))
+def test_a_norm_that_no_pass_folds_is_a_step(model: One) -> None:
+    session, _ = check(model, model.input(), skip=["fold_batch_norm"])
+    names = [seg.node.op.name for seg in session.segments if seg.plan is None]
+    assert "batch_norm" not in names
+    assert "affine" in kernels(session)
+
+
+def test_a_norm_of_computed_numbers_runs_as_eager_does() -> None:
+    def model(x: nc.Tensor) -> nc.Tensor:
+        mean, var = x.mean((0, 2, 3)), F.relu(x).mean((0, 2, 3))
+        return F.relu(F.batch_norm(x, mean, var))
+
+    x = np.random.default_rng(0).standard_normal((1, 5, 4, 3)).astype("f4")
+    session = nc.compile(model, x.shape)
+    assert "batch_norm" in [s.node.op.name for s in session.segments if s.plan is None]
+    np.testing.assert_allclose(session(x), model(nc.tensor(x)).numpy(), rtol=1e-5)
+    own = nc.compile(lambda x: F.batch_norm(x, None, None, training=True), x.shape)
+    assert kernels(own) == ["eager"]
 
 
 def test_every_kernel_is_tested() -> None:

@@ -464,6 +464,25 @@ def test_a_value_in_a_gather_and_then_in_a_concatenation() -> None:
     check(model, rng.standard_normal((1, 3, 10, 9)).astype("f4"))
 
 
+@pytest.mark.parametrize("C", [1, 3, L, L + 1])
+def test_a_flattened_image_is_one_with_a_halo(C: int) -> None:
+    """Its memory had another image before: around it, and behind its channels, there are zeros."""
+    rng = np.random.default_rng(0)
+    K = 6 * C
+    shapes = [(9, K, 3, 3), (K, 1, 3, 3), (K, K, 1, 1)]
+    ws = [nc.tensor(rng.standard_normal(s).astype("f4")) for s in shapes]
+
+    def model(x: nc.Tensor) -> Any:
+        y = F.sigmoid(F.tanh(F.relu(x))).flatten(1)
+        z = y.reshape(y.shape[0], K, 1, 1)
+        return [F.conv2d(z, ws[0], padding=1), F.conv2d(z, ws[1], padding=1, groups=K),
+                F.conv2d(nc.cat([F.conv2d(z, ws[2]), z], 1)[:, K:], ws[0], padding=1), y]  # fmt: skip
+
+    x = rng.standard_normal((5, C, 2, 3)).astype("f4")
+    check(model, x[:1])
+    check_batch(model, x)
+
+
 @pytest.mark.parametrize("name", BINARY)
 @pytest.mark.parametrize("C", [1, 5, L])
 def test_operands_of_two_ranks_meet_as_in_numpy(name: str, C: int) -> None:

@@ -73,11 +73,8 @@ def reshape(low: Lowering, node: Node) -> None:
         low.views[node.output] = x
     elif H * W == 1:
         y = low.new(C, 1, 1)
-        planes = View(y.runs, x.H, x.W)
-        draft = Draft("image_to_planes", low.image(k), planes, why="channels first, as NCHW is")
-        draft.value = node.output
-        low.emit(draft)
-        low.views[node.output] = y
+        why = "channels first, as NCHW is"
+        low.set(node, Draft("image_to_planes", low.image(k), y, why=why))
     else:
         raise UnsupportedError(node, f"makes an image {[C, H, W]} of another")
 

@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from sessions import check, check_batch, eager_to_fuse, flat, kernels, same_bits
 
 import nanoconv as nc
-from nanoconv.infer import fusion
+from nanoconv.infer import fusion, packing
+from nanoconv.infer.steps import machine
 
-plan_cy = pytest.importorskip("nanoconv._kernels.plan_cy", reason="needs compiled kernels")
+machine_cy = pytest.importorskip("nanoconv._kernels.machine_cy", reason="needs compiled kernels")
 F = nc.functional
-L = plan_cy.lanes()
+L = machine_cy.lanes()
 CHANNELS = sorted({1, 2, 3, 4, 5, L - 1, L, L + 1, 2 * L, 2 * L + 1, 3 * L, 4 * L + 3})
 SIDES = (1, 2, 3, 4, 5, 7, 8, 11, 13, 14, 15, 17, 29)  # tiles are up to 14 pixels of one row
 ACTIVATIONS: dict[str, Callable] = {
@@ -372,6 +373,32 @@ def test_every_kernel_is_tested() -> None:
     assert named - everywhere <= set(MODELS)
 
 
+# --------------------------------------------------------------------------- weights
+
+
+@given(few_or_many, few_or_many, windows, st.sampled_from([1, 1, 2, 3]))
+def test_weights_are_packed_as_the_kernels_of_eager_mode_pack_them(
+    C: int, O: int, kernel: tuple[int, int], G: int
+) -> None:
+    """packing.py tells in NumPy what the headers do a square of numbers at a time."""
+    from nanoconv._kernels import depthwise_rows_cy, gemm_cy, linear_cy, tiles_cy
+
+    rng = np.random.default_rng((C, O, *kernel, G))
+    w = rng.standard_normal((G * O, C, *kernel)).astype("f4")
+    each, rows = w[:, :1], np.ascontiguousarray(w[:, :, 0, 0])
+    taps = np.ascontiguousarray(each[:, 0].transpose(1, 2, 0))
+    vectors = machine()
+    for module, given_w, sizes, expected in (
+        (tiles_cy, w, (*w.shape, G), packing.dense(vectors, w, G)),
+        (depthwise_rows_cy, taps, taps.shape, packing.depthwise(vectors, each)),
+        (linear_cy, rows, rows.shape, packing.linear(vectors, rows)),
+        (gemm_cy, rows, rows.shape, packing.matrix(vectors, rows.T)),
+    ):
+        packed = np.full(module.packed_size(sizes), np.nan, np.float32)
+        module.pack_f32(packed, given_w, sizes)
+        np.testing.assert_array_equal(packed, expected, module.__name__)
+
+
 # --------------------------------------------------------------------------- NaN and infinity
 
 
@@ -475,8 +502,9 @@ def test_a_flattened_image_is_one_with_a_halo(C: int) -> None:
     def model(x: nc.Tensor) -> Any:
         y = F.sigmoid(F.tanh(F.relu(x))).flatten(1)
         z = y.reshape(y.shape[0], K, 1, 1)
-        return [F.conv2d(z, ws[0], padding=1), F.conv2d(z, ws[1], padding=1, groups=K),
-                F.conv2d(nc.cat([F.conv2d(z, ws[2]), z], 1)[:, K:], ws[0], padding=1), y]  # fmt: skip
+        both = nc.cat([F.conv2d(z, ws[2]), z], 1)
+        wide = [F.conv2d(t, ws[0], padding=1) for t in (z, both[:, K:])]
+        return [*wide, F.conv2d(z, ws[1], padding=1, groups=K), y]
 
     x = rng.standard_normal((5, C, 2, 3)).astype("f4")
     check(model, x[:1])

@@ -168,7 +168,7 @@ def measured_limits(session: Session, threads: int) -> Limits:
         a, large = np.ones((256, 256), np.float32), np.ones(1 << 22, np.float32)
         gbytes = 4 * large.size / least(large.sum) / 1e9
         return Limits(threads, 2 * 256**3 / least(lambda: a @ a) / 1e9, gbytes, gbytes)
-    from nanoconv._kernels import gemm_cy, plan_cy
+    from nanoconv._kernels import gemm_cy, machine_cy
 
     plans = [segment.plan for segment in session.segments if segment.plan is not None]
     held = IN_CACHE * threads
@@ -177,8 +177,8 @@ def measured_limits(session: Session, threads: int) -> Limits:
     return Limits(
         threads,
         threads * gemm_cy.fma_peak_f32(0.05),
-        plan_cy.bandwidth(block, threads),
-        plan_cy.bandwidth(block[:held], threads),
+        machine_cy.bandwidth(block, threads),
+        machine_cy.bandwidth(block[:held], threads),
     )
 
 

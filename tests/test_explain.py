@@ -113,7 +113,7 @@ def test_multiply_adds_of_winograd_are_those_that_it_does() -> None:
 @pytest.mark.parametrize(
     ("model", "shape", "kernel", "words"),
     [
-        (nn.Conv2d(64, 24, 1), (1, 64, 32, 32), "conv", "24 channels fill"),
+        (nn.Conv2d(64, 13, 1), (1, 64, 32, 32), "conv", "13 channels fill"),
         (nn.Conv2d(16, 64, 1), (1, 16, 32, 32), "conv", "sums of 16 terms are short"),
         (nn.Conv2d(256, 256, 1), (1, 256, 7, 7), "conv", "each weight serves 49 pixels"),
         (nn.Conv2d(64, 64, 3, padding=1), (1, 64, 30, 30), "winograd", "its transforms write"),

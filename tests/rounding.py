@@ -140,8 +140,9 @@ def normed(node: Node, inputs: list[Rounded | None], tiles: Collection[int]) -> 
     assert var is not None
     value = node.forward(*(None if i is None else i.value for i in inputs))
     scale = 1 / np.sqrt(var.value + node.attrs["eps"]) * (1 if w is None else w.R)
-    scale, shift = scale[:, None, None], mean.R[:, None, None]
-    beta = 0 if b is None else b.R[:, None, None]
+    each = (-1, *(1,) * (x.value.ndim - 2))
+    scale, shift = scale.reshape(each), mean.R.reshape(each)
+    beta = 0 if b is None else b.R.reshape(each)
     R, size = scale * (x.R + shift) + beta, scale * (x.size + shift) + beta
     return Rounded(value, R, size, scale * x.error + 16 * EPS * R + TINY)
 

@@ -128,6 +128,8 @@ class Grower:
         if self.chance(0.3):
             y = F.relu(y)
             y = F.linear(y, self.weight(7, O, scale=1 / math.sqrt(O)))
+        if self.chance(0.2):  # of one pixel, behind no weights
+            y = self.batch_norm(F.relu(y))
         return self.one_of(lambda t: t, lambda t: F.softmax(t, 1), lambda t: F.log_softmax(t, 1))(y)
 
     # ---- layers

@@ -41,6 +41,15 @@ def test_a_table_of_steps_and_the_whole_call(run) -> None:
     assert call.startswith("mobilenet_v1, 3×32×32, compiled in ")
     assert "A call with an image: " in call
     assert any("on 1 thread. Limits measured now: " in line for line in lines)
+    assert "A batch of " not in output
+
+
+@needs_kernels
+def test_of_a_batch_it_says_that_steps_are_those_of_an_image(run) -> None:
+    status, output, _ = run(*SMALL, "--batch", 3)
+    assert status == 0
+    assert "Steps of one image: " in output
+    assert "A batch of 3 goes through all steps image by image: " in output
 
 
 @needs_kernels
@@ -117,4 +126,4 @@ def test_a_narrow_terminal_goes_without_words(width, shown, monkeypatch, capsys)
     bench.show(nc.compile(model, (1, 3, 8, 8)).explain(0.01))
     output = capsys.readouterr().out
     assert ("why" in output.splitlines()[1]) == shown
-    assert ("A wider terminal shows op and why" in output) != shown
+    assert ("A wider terminal shows op, offset and why" in output) != shown

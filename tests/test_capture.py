@@ -20,7 +20,7 @@ from small_graphs import flat, names, nets
 import nanoconv as nc
 from nanoconv import nn
 from nanoconv.graph import CaptureError, capture
-from nanoconv.graph.batch import same_but_for_batch
+from nanoconv.graph.batch import same_but_for_batch, why_together
 from nanoconv.tape import watch
 
 F = nc.functional
@@ -353,6 +353,8 @@ ALONE = [
     lambda x: (x, [F.channel_shuffle(x, 2), x[..., ::2]]),
     lambda x: F.interpolate(x, scale_factor=2, mode="bilinear"),
     lambda x: x[:, [1, 0]] + nc.ones(2, 6, 5),
+    lambda x: F.fold(F.unfold(x, 3, padding=1) * 2.0, (6, 5), 3, padding=1),
+    lambda x: x.repeat(1, 2, 1, 3),
 ]
 TOGETHER = [
     lambda x: x - x.mean(0, keepdim=True),
@@ -374,6 +376,8 @@ TOGETHER = [
     lambda x: x.sort(0)[0],
     lambda x: (x, nc.ones(1)),
     lambda x: x if x.shape[0] == 1 else x.exp(),
+    lambda x: x.repeat(2, 1, 1, 1),
+    lambda x: x.repeat(1, 1, 1, 1, 1),
 ]
 
 
@@ -390,6 +394,21 @@ def test_images_on_their_own(model):
 @pytest.mark.parametrize("model", TOGETHER)
 def test_images_that_meet(model):
     assert not same_but_for_batch(*pair(model))
+
+
+@pytest.mark.parametrize(
+    ("model", "why"),
+    [
+        (lambda x: nc.einsum("nchw,c->nhw", x, nc.ones(4)), "einsum is not known to treat images"),
+        (lambda x: x - x.mean(), "what mean gives has no batch in axis 0"),
+        (lambda x: F.softmax(x, 0), "softmax may mix images"),
+        (lambda x: x.roll(x.shape[0], 1), "what roll does depends on the size of the batch"),
+        (lambda x: x if x.shape[0] == 1 else x.exp(), "what the model does depends on the size"),
+        (lambda x: (x, nc.ones(1)), "a result is a constant"),
+    ],
+)
+def test_it_says_where_images_may_meet(model, why):
+    assert why_together(*pair(model)).startswith(why)
 
 
 def test_two_sizes_are_needed():

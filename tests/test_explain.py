@@ -63,6 +63,30 @@ def test_numbers_follow_from_the_shapes() -> None:
 
 
 @needs_kernels
+def test_outputs_of_steps_lie_in_the_arena() -> None:
+    session = nc.compile(net(), (1, 3, 32, 32))
+    (plan,) = (segment.plan for segment in session.segments)
+    *lines, last = session.explain(0.01).lines
+    assert last.offset is None  # it writes the result
+    for line, step in zip(lines, plan.steps, strict=False):
+        assert line.offset == 4 * step.y.place[2]
+        assert 0 <= line.offset < 4 * plan.arena
+        halo = step.y.halo[0] * step.y.row + step.y.halo[2] * step.y.pitch
+        assert (line.offset // 4 - halo) % 16 == 0  # where its buffer begins
+    assert len({line.offset for line in lines}) > 2
+
+
+def test_of_a_batch_steps_are_timed_for_one_image_or_for_all() -> None:
+    model, shape = nn.Conv2d(3, 4, 3).eval(), (3, 3, 8, 8)
+    alone = nc.compile(model, shape).explain(0.01)
+    assert "Steps of one image" in str(alone)
+    assert "A batch of 3 goes" in str(alone)
+    together = nc.compile(lambda x: model(x) - x.mean(), shape).explain(0.01)
+    assert "Steps of 3 images" in str(together)
+    assert "A batch of" not in str(together)
+
+
+@needs_kernels
 def test_it_prints_and_is_json() -> None:
     found = nc.compile(net(), (1, 3, 32, 32)).explain(0.01)
     heading, *rows = found.rows()
@@ -89,7 +113,7 @@ def test_multiply_adds_of_winograd_are_those_that_it_does() -> None:
 @pytest.mark.parametrize(
     ("model", "shape", "kernel", "words"),
     [
-        (nn.Conv2d(64, 24, 1), (1, 64, 32, 32), "conv", "24 channels fill"),
+        (nn.Conv2d(64, 13, 1), (1, 64, 32, 32), "conv", "13 channels fill"),
         (nn.Conv2d(16, 64, 1), (1, 16, 32, 32), "conv", "sums of 16 terms are short"),
         (nn.Conv2d(256, 256, 1), (1, 256, 7, 7), "conv", "each weight serves 49 pixels"),
         (nn.Conv2d(64, 64, 3, padding=1), (1, 64, 30, 30), "winograd", "its transforms write"),

@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from sessions import check, check_batch, eager_to_fuse, flat, kernels, same_bits
 
 import nanoconv as nc
-from nanoconv.infer import fusion
+from nanoconv.infer import fusion, packing
+from nanoconv.infer.steps import machine
 
-plan_cy = pytest.importorskip("nanoconv._kernels.plan_cy", reason="needs compiled kernels")
+machine_cy = pytest.importorskip("nanoconv._kernels.machine_cy", reason="needs compiled kernels")
 F = nc.functional
-L = plan_cy.lanes()
+L = machine_cy.lanes()
 CHANNELS = sorted({1, 2, 3, 4, 5, L - 1, L, L + 1, 2 * L, 2 * L + 1, 3 * L, 4 * L + 3})
 SIDES = (1, 2, 3, 4, 5, 7, 8, 11, 13, 14, 15, 17, 29)  # tiles are up to 14 pixels of one row
 ACTIVATIONS: dict[str, Callable] = {
@@ -225,6 +226,16 @@ def affine(m: One, x: nc.Tensor) -> nc.Tensor:
     return y.abs()
 
 
+def norm(m: One, x: nc.Tensor) -> nc.Tensor:
+    """Behind an activation, as an image or as one pixel (N, C)."""
+    C = x.shape[1]
+    y = F.sigmoid(x.mean((2, 3)) if m["flat"] else x)
+    mean, var = m.weight(C, number=1), m.weight(C, number=2).abs() + 0.5
+    weights = (m.weight(C, number=3), m.weight(C, number=4)) if m["weighted"] else (None, None)
+    y = F.batch_norm(y, mean, var, *weights)
+    return F.relu(y.reshape(y.shape[0], C, 1, 1)) if m["flat"] else F.relu(y)
+
+
 SMOOTH = {
     "relu": F.relu, "relu6": F.relu6, "leaky": lambda x: F.leaky_relu(x, 0.3), "tanh": F.tanh,
     "elu": F.elu, "selu": F.selu, "gelu": F.gelu, "mish": F.mish, "softplus": F.softplus,
@@ -333,12 +344,59 @@ def test_a_batch_has_the_bits_of_its_images_alone(name: str) -> None:
     models()
 
 
+@given(rounds("affine", norm, flat=yes_or_no, weighted=yes_or_no))
+def test_a_norm_that_no_pass_folds_is_a_step(model: One) -> None:
+    session, _ = check(model, model.input(), skip=["fold_batch_norm"])
+    names = [seg.node.op.name for seg in session.segments if seg.plan is None]
+    assert "batch_norm" not in names
+    assert "affine" in kernels(session)
+
+
+def test_a_norm_of_computed_numbers_runs_as_eager_does() -> None:
+    def model(x: nc.Tensor) -> nc.Tensor:
+        mean, var = x.mean((0, 2, 3)), F.relu(x).mean((0, 2, 3))
+        return F.relu(F.batch_norm(x, mean, var))
+
+    x = np.random.default_rng(0).standard_normal((1, 5, 4, 3)).astype("f4")
+    session = nc.compile(model, x.shape)
+    assert "batch_norm" in [s.node.op.name for s in session.segments if s.plan is None]
+    np.testing.assert_allclose(session(x), model(nc.tensor(x)).numpy(), rtol=1e-5)
+    own = nc.compile(lambda x: F.batch_norm(x, None, None, training=True), x.shape)
+    assert kernels(own) == ["eager"]
+
+
 def test_every_kernel_is_tested() -> None:
     """The table of steps.h has no kernel that no model here reaches."""
     text = (Path(__file__).parent.parent / "nanoconv/_kernels/steps.h").read_text("utf-8")
     named = set(re.findall(r"STEP\((\w+)\)", text)) - {"name"}
     everywhere = {"planes_to_image", "image_to_planes"}
     assert named - everywhere <= set(MODELS)
+
+
+# --------------------------------------------------------------------------- weights
+
+
+@given(few_or_many, few_or_many, windows, st.sampled_from([1, 1, 2, 3]))
+def test_weights_are_packed_as_the_kernels_of_eager_mode_pack_them(
+    C: int, O: int, kernel: tuple[int, int], G: int
+) -> None:
+    """packing.py tells in NumPy what the headers do a square of numbers at a time."""
+    from nanoconv._kernels import depthwise_rows_cy, gemm_cy, linear_cy, tiles_cy
+
+    rng = np.random.default_rng((C, O, *kernel, G))
+    w = rng.standard_normal((G * O, C, *kernel)).astype("f4")
+    each, rows = w[:, :1], np.ascontiguousarray(w[:, :, 0, 0])
+    taps = np.ascontiguousarray(each[:, 0].transpose(1, 2, 0))
+    vectors = machine()
+    for module, given_w, sizes, expected in (
+        (tiles_cy, w, (*w.shape, G), packing.dense(vectors, w, G)),
+        (depthwise_rows_cy, taps, taps.shape, packing.depthwise(vectors, each)),
+        (linear_cy, rows, rows.shape, packing.linear(vectors, rows)),
+        (gemm_cy, rows, rows.shape, packing.matrix(vectors, rows.T)),
+    ):
+        packed = np.full(module.packed_size(sizes), np.nan, np.float32)
+        module.pack_f32(packed, given_w, sizes)
+        np.testing.assert_array_equal(packed, expected, module.__name__)
 
 
 # --------------------------------------------------------------------------- NaN and infinity
@@ -431,6 +489,36 @@ def test_a_value_in_a_gather_and_then_in_a_concatenation() -> None:
         return F.conv2d(some, w[2], padding=1), F.conv2d(nc.cat([a, b], 1), w[3])
 
     check(model, rng.standard_normal((1, 3, 10, 9)).astype("f4"))
+
+
+@pytest.mark.parametrize("C", [1, 3, L, L + 1])
+def test_a_flattened_image_is_one_with_a_halo(C: int) -> None:
+    """Its memory had another image before: around it, and behind its channels, there are zeros."""
+    rng = np.random.default_rng(0)
+    K = 6 * C
+    shapes = [(9, K, 3, 3), (K, 1, 3, 3), (K, K, 1, 1)]
+    ws = [nc.tensor(rng.standard_normal(s).astype("f4")) for s in shapes]
+
+    def model(x: nc.Tensor) -> Any:
+        y = F.sigmoid(F.tanh(F.relu(x))).flatten(1)
+        z = y.reshape(y.shape[0], K, 1, 1)
+        both = nc.cat([F.conv2d(z, ws[2]), z], 1)
+        wide = [F.conv2d(t, ws[0], padding=1) for t in (z, both[:, K:])]
+        return [*wide, F.conv2d(z, ws[1], padding=1, groups=K), y]
+
+    x = rng.standard_normal((5, C, 2, 3)).astype("f4")
+    check(model, x[:1])
+    check_batch(model, x)
+
+
+@pytest.mark.parametrize("name", BINARY)
+@pytest.mark.parametrize("C", [1, 5, L])
+def test_operands_of_two_ranks_meet_as_in_numpy(name: str, C: int) -> None:
+    """(1, C) stands for the columns of (1, C, H, W), not for its channels, also if W is C."""
+    rng = np.random.default_rng(0)
+    row, image = (rng.standard_normal(s).astype("f4") for s in [(1, C), (1, C, 3, C)])
+    for model in (BINARY[name], lambda a, b: F.relu(BINARY[name](b, a))):
+        check(model, row, image)
 
 
 @pytest.mark.parametrize("C", [2 * L - 1, 6 * L - 1, 2 * L])

@@ -8,10 +8,10 @@
                             ▪ ▪ ▪ ▪ ▪ ▪    ├──────────→      ▪ ▪ ▪ ▪ ▪ ▪   →   ▪ ▪ ▪ ▪ ▪ ▪
                             ▪ ▪ ▪ ▪ ▪ ▪   ─┘
 
-   layout   row h of what a depthwise convolution or a maximum slides over is slot h % rows of its ring, with zeros on
-            its left and right; above and below the image stands one row of zeros for all. What a
-            1×1 convolution reads are the R rows that were just made. The first part reads a whole
-            image, the last one writes one
+   layout   what a depthwise convolution or a maximum slides over is kept in a ring of some rows:
+            row h of the image stands in slot h % rows, with zeros on its left and right; above and
+            below the image stands one row of zeros for all. What a 1×1 convolution reads are the R
+            rows that were just made. The first part reads a whole image, the last one writes one
    loops    bands of R rows of y → parts, from the first to the last → as in each part's own step
    why      an expanded image is several times as large as the second-level cache: written and read
             once, it takes as long as the multiply-adds that make it. A ring of a few rows stays.
@@ -32,8 +32,8 @@ typedef struct {
     const step *parts;
     ptrdiff_t count, rows_at_once;
     const float *zeros;
-    float *memory[MOST_PARTS];    /* of what a part writes: pixel (slot 0, 0) */
-    ptrdiff_t slots[MOST_PARTS];  /* rows of it */
+    float *memory[MOST_PARTS];    /* of what a part writes: pixel 0 of slot 0 */
+    ptrdiff_t rows[MOST_PARTS];   /* slots there, each of one row */
     ptrdiff_t done[MOST_PARTS];   /* rows that are computed, up to this one */
     ptrdiff_t oldest[MOST_PARTS]; /* the row in slot 0, of what no window slides over */
 } band;
@@ -64,8 +64,8 @@ static float *band_row(const band *b, ptrdiff_t j, ptrdiff_t h, ptrdiff_t *rows)
         *rows = y->H - h;
         return pixel(y, h, 0);
     }
-    ptrdiff_t slot = slides(&b->parts[j + 1]) ? h % b->slots[j] : h - b->oldest[j];
-    *rows = b->slots[j] - slot;
+    ptrdiff_t slot = slides(&b->parts[j + 1]) ? h % b->rows[j] : h - b->oldest[j];
+    *rows = b->rows[j] - slot;
     return b->memory[j] + slot * y->row;
 }
 
@@ -145,7 +145,7 @@ static ptrdiff_t band_memory(const step *s, float *scratch, band *b) {
         const image *y = &s->parts[j].y;
         if (slides(next)) R = (R - 1) * next->of.sh + (next->of.KH - 1) * next->of.dh + 1;
         if (b) {
-            b->slots[j] = R;
+            b->rows[j] = R;
             b->memory[j] = scratch + used + y->left * y->pitch;
             for (ptrdiff_t h = 0; h < R && (y->left || y->right); h++) {
                 clear(b->memory[j] + h * y->row - y->left * y->pitch, y->left * y->pitch);

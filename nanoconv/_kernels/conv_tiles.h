@@ -52,10 +52,11 @@ static NOINLINE void activate_pixels(float *y, const conv_part *of, ptrdiff_t pi
 /* Two k at a time: what counts k takes slots that multiply-adds could have. */
 #define TWICE _Pragma("GCC unroll 2")
 #define STRETCH 16
+#define STRETCH_FLOATS (STRETCH / 2 * LINE_FLOATS)
 
 static ALWAYS_INLINE void conv_tile(const int R, const int V, const int gathered,
                                     const conv_part *of, const float *x, float *y, const float *r) {
-    vec sum[MOST_ROWS][PANEL];
+    vec sum[MOST_TILE_ROWS][PANEL];
     ptrdiff_t y_step = of->y_step;
     if (of->resume)
         UNROLL for (int m = 0; m < R; m++)
@@ -73,7 +74,7 @@ static ALWAYS_INLINE void conv_tile(const int R, const int V, const int gathered
     const int fetch = of->fetch;
     for (ptrdiff_t q = of->segments; q; q--, x += of->x_row) {
         /* One pointer for 4 pixels, as in gemm.h. */
-        const float *x4[MOST_ROWS / 4];
+        const float *x4[MOST_TILE_ROWS / 4];
         UNROLL for (int p = 0; 4 * p < R; p++) {
             x4[p] = x + 4 * p * x_step;
             OPAQUE(x4[p]);
@@ -82,7 +83,7 @@ static ALWAYS_INLINE void conv_tile(const int R, const int V, const int gathered
             end = K;
             if (fetch) { /* what is read next: a few lines every STRETCH of k */
                 UNROLL for (int i = 0; i < STRETCH / 2; i++) PREFETCH(ahead + i * LINE_FLOATS);
-                ahead += STRETCH / 2 * LINE_FLOATS;
+                ahead += STRETCH_FLOATS;
                 end = smaller(K, k + STRETCH);
             }
             TWICE for (; k < end; k++) {
@@ -137,7 +138,7 @@ typedef void conv_tile_function(const conv_part *of, const float *x, float *y, c
 ALL_TILES
 #undef TILE
 #define TILE(R, V) [V][R] = {conv_##R##x##V, gathered_##R##x##V},
-static conv_tile_function *const CONV_TILES[PANEL + 1][MOST_ROWS + 1][2] = {ALL_TILES};
+static conv_tile_function *const CONV_TILES[PANEL + 1][MOST_TILE_ROWS + 1][2] = {ALL_TILES};
 #undef TILE
 
 /* `pixels` of one row × V vectors, cut into nearly equal tiles. Of these vectors only the first
@@ -151,7 +152,7 @@ static void conv_run(conv_part *of, const float *x, float *y, const float *r,
             R = least + (i < larger_ones);
             CONV_TILES[V][R][of->gather != NULL](of, x + m * of->x_step, y + m * of->y_step,
                                                  r ? r + m * of->r_step : NULL);
-            if (of->fetch) of->ahead += ceil_div(of->K, STRETCH) * STRETCH / 2 * LINE_FLOATS * of->segments;
+            if (of->fetch) of->ahead += of->segments * ceil_div(of->K, STRETCH) * STRETCH_FLOATS;
         }
         return;
     }

@@ -13,7 +13,7 @@
    loops    vectors of channels → steps
    tile     4 steps × LANES channels × rows × taps, where neighbouring steps see the same inputs: of
             3 × 3 taps, 18 loads feed 36 multiply-adds; otherwise 1 step
-   why      9 weights (or 9 sums), 4 sums (or 4 of y) and one input are 14 of AVX2's 16 registers;
+   why      9 weights (or 9 sums), 4 sums (or 4 of y) and one input are 14 registers, of 16 or more;
             more taps are walked again, starting from the result so far
 
    Each y[j], and each w[u,v], is one chain of multiply-adds, in the same order for any tile. */

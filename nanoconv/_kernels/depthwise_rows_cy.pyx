@@ -16,22 +16,12 @@ from libc.math cimport INFINITY
 from libc.string cimport memcpy, memset
 
 from .common cimport LINE, WORTH_THREADS, Geometry, aligned, ceil_div, geometry
+from .step cimport Step, Window, without_halo
 
 cdef extern from "depthwise_rows.h" nogil:
     const Py_ssize_t LANES
     const Py_ssize_t DEPTHWISE_INPUTS
     const int CLAMP
-    ctypedef struct Image "image":
-        Py_ssize_t W, C, pitch
-    ctypedef struct Window "window":
-        Py_ssize_t KH, KW, sh, sw, dh, dw
-    ctypedef struct Step "step":
-        Image x, y
-        Window of
-        const float *w
-        const float *b
-        int activation
-        float low, high
     void depthwise_rows(
         const Step *s, const float *const *rows, float *const *out, const float *const *res,
         Py_ssize_t count)
@@ -146,7 +136,7 @@ def depthwise_rows_f32(
 
     layout   x (N, H, W, C), y (N, OH, OW, C), w (KH, KW, C)
     loops    bands of rows, one per thread → two rows → those of depthwise_rows.h
-    tile     that of depthwise_rows.h: with AVX-512 2 × 7 pixels × 16 channels
+    tile     that of depthwise_rows.h: with 32 registers of 16 floats: 2 × 7 pixels × 16 channels
     why      the copy costs less than a window that must ask at each tap where the image ends
     """
     cdef Geometry s = geometry(sizes)
@@ -164,9 +154,9 @@ def depthwise_rows_f32(
     memset(bias, 0, pitch * sizeof(float))
     memcpy(bias, &b[0], s.C * sizeof(float))
     depthwise_pack(packed, &w[0, 0, 0], taps, s.C)
-    step.x = Image(s.W, s.C, pitch)
-    step.y = Image(s.OW, s.C, pitch)
-    step.of = Window(s.KH, s.KW, s.sh, s.sw, s.dh, s.dw)
+    step.x = without_halo(NULL, s.H, s.W, s.C, pitch, s.W * pitch)
+    step.y = without_halo(NULL, s.OH, s.OW, s.C, pitch, s.OW * pitch)
+    step.of = Window(s.KH, s.KW, s.sh, s.sw, s.pt, s.pl, s.dh, s.dw, s.G)
     step.w = packed
     step.b = bias
     step.activation = CLAMP

@@ -1,9 +1,8 @@
 /* What is done to a sum before it is stored: y = activation(sum + residual), in registers.
 
-   Identity, relu and relu6 are clamps, with (-inf, inf), (0, inf) and (0, 6): two instructions, and
-   where sums are short, conv_tiles.h leaves out a bound that is none. The others are chosen once for
-   each tile. NaN passes
-   through all of them, as in activation.h, which has their equations. */
+   Identity, relu and relu6 are clamps, with (-inf, inf), (0, inf) and (0, 6): two instructions, of
+   which conv_tiles.h leaves out one whose bound is none. The others are chosen once for each tile.
+   NaN passes through all of them, as in activation.h, which has their equations. */
 #ifndef NANOCONV_EPILOGUE_H
 #define NANOCONV_EPILOGUE_H
 

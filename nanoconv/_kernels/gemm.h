@@ -19,7 +19,7 @@
                          B[k, ·]   ▪▪▪▪▪▪▪▪ ▪▪▪▪▪▪▪▪ ▪▪▪▪▪▪▪▪      V = 3
             A[m, k]  ▪   C[m, ·]   ▪▪▪▪▪▪▪▪ ▪▪▪▪▪▪▪▪ ▪▪▪▪▪▪▪▪
                      ▪             ▪▪▪▪▪▪▪▪ ▪▪▪▪▪▪▪▪ ▪▪▪▪▪▪▪▪      R = 4: 12 sums, 3 of B and 1 of A
-                     ▪             ▪▪▪▪▪▪▪▪ ▪▪▪▪▪▪▪▪ ▪▪▪▪▪▪▪▪      fill the 16 registers of AVX2
+                     ▪             ▪▪▪▪▪▪▪▪ ▪▪▪▪▪▪▪▪ ▪▪▪▪▪▪▪▪      fill 16 registers of 8 floats
                      ▪             ▪▪▪▪▪▪▪▪ ▪▪▪▪▪▪▪▪ ▪▪▪▪▪▪▪▪
    why      A multiply-add every half cycle needs its operands in registers: 4 × 3 needs 7 loads
             for 12 of them, where the machine can do 12. A panel of 256 k (24 KB) stays in the L1
@@ -44,7 +44,7 @@
 #define ROWS_8(V) ROWS_6(V) TILE(7, V) TILE(8, V)
 #define ROWS_12(V) ROWS_8(V) TILE(9, V) TILE(10, V) TILE(11, V) TILE(12, V)
 #define ROWS_16(V) ROWS_12(V) TILE(13, V) TILE(14, V) TILE(15, V) TILE(16, V)
-#define MOST_ROWS 16
+#define MOST_TILE_ROWS 16
 #if REGISTERS >= 32
 #define PANEL 4
 #define ALL_TILES ROWS_16(1) ROWS_12(2) ROWS_8(3) ROWS_6(4)
@@ -66,13 +66,13 @@ static ALWAYS_INLINE void tile(const int R, const int V, float *c, ptrdiff_t ldc
                                const float *start, ptrdiff_t start_rows, const float *a,
                                ptrdiff_t a_rows, ptrdiff_t a_cols, const float *b, ptrdiff_t ldb,
                                ptrdiff_t K, const float *soon) {
-    vec sum[MOST_ROWS][PANEL];
+    vec sum[MOST_TILE_ROWS][PANEL];
     UNROLL for (int m = 0; m < R; m++)
         UNROLL for (int v = 0; v < V; v++) sum[m][v] = load(start + m * start_rows + v * LANES);
 
     /* One pointer for 4 rows, advanced with k: the addressing modes reach the other three. With one
        per row the compiler runs out of registers and fetches the pointers from memory, too. */
-    const float *a4[MOST_ROWS / 4];
+    const float *a4[MOST_TILE_ROWS / 4];
     UNROLL for (int q = 0; 4 * q < R; q++) {
         a4[q] = a + 4 * q * a_rows;
         OPAQUE(a4[q]);
@@ -105,7 +105,7 @@ static ALWAYS_INLINE void tile(const int R, const int V, float *c, ptrdiff_t ldc
 ALL_TILES
 #undef TILE
 #define TILE(R, V) [V][R] = tile_##R##x##V,
-static tile_function *const TILES[PANEL + 1][MOST_ROWS + 1] = {ALL_TILES};
+static tile_function *const TILES[PANEL + 1][MOST_TILE_ROWS + 1] = {ALL_TILES};
 #undef TILE
 
 /* ------------------------------------------------------------------------------ panels */
@@ -129,7 +129,7 @@ static ALWAYS_INLINE void copy_vectors(const int V, float *packed, const float *
             store(packed + (k * V + v) * LANES, load(b + k * ldb + v * LANES));
 }
 
-/* Packs the panels first ≤ p < last of B[k, n] = b[k·ldb + n]; `packed` is the place of the first. */
+/* Packs the panels first ≤ p < last of B[k, n] = b[k·ldb + n]; the first stands at `packed`. */
 static void pack_rows(float *packed, const float *b, ptrdiff_t ldb, ptrdiff_t N, ptrdiff_t K,
                       ptrdiff_t first, ptrdiff_t last) {
     for (ptrdiff_t p = first; p < last; p++) {

@@ -256,7 +256,7 @@ def pointwise_f32(
 
     layout   x (N, H, W, C), also some channels of a wider image; y (N, OH, OW, O), w (O, C, 1, 1)
     loops    panels of w, transposed → blocks of pixels → panels → tiles
-    tile     that of gemm.h: with AVX2 4 pixels × 24 output channels
+    tile     that of gemm.h: with 16 registers of 8 floats: 4 pixels × 24 output channels
     why      packing touches each weight once, the tiles use it once per pixel
     """
     cdef Strided s = strided(sizes)
@@ -295,7 +295,7 @@ def pointwise_input_grad_f32(
 
     layout   dx (N, H, W, C), dy (N, OH, OW, O), w (O, C, 1, 1)
     loops    panels of w, as it stands → blocks of pixels → panels → tiles
-    tile     that of gemm.h: with AVX2 4 pixels × 24 input channels
+    tile     that of gemm.h: with 16 registers of 8 floats: 4 pixels × 24 input channels
     why      the same product as forward, but here the rows of w already run along the result
     """
     cdef Strided s = strided(sizes)
@@ -332,7 +332,7 @@ def pointwise_weight_grad_f32(
 
     layout   dw (O, C, 1, 1), dy (N, OH, OW, O), x (N, H, W, C)
     loops    panels of x → blocks of 128 pixels, packed → tiles
-    tile     that of gemm.h: with AVX2 4 output × 24 input channels
+    tile     that of gemm.h: with 16 registers of 8 floats: 4 output × 24 input channels
     why      the sum is long and the result small: a panel of dw stays in the cache while all
              pixels pass, and A = dyᵀ costs nothing, since A is read float by float anyway
     """

@@ -99,16 +99,21 @@ static void row_to_planes(float *y, const float *x, ptrdiff_t pitch, ptrdiff_t C
         }
 }
 
-/* y, planes of the channels that x has, = x. */
+/* y, planes of the channels that x has, = x. They are an output of the plan, whose pitch is 1; or
+   the channels of one pixel, an image with lanes behind them and a halo. */
 static void image_to_planes_step(const step *s, ptrdiff_t t, ptrdiff_t T) {
     const image *x = &s->x, *y = &s->y;
-    ptrdiff_t plane = y->H * y->W;
+    ptrdiff_t plane = x->H * x->W;
+    if (t == 0 && y->pitch > 1) {
+        clear(y->at + y->C, vectors(y->C) * LANES - y->C);
+        clear_sides(y, 0, 1);
+    }
     if (plane == 1) {
         if (t == 0) copy_floats(y->at, x->at, x->C);
         return;
     }
-    for (ptrdiff_t h = share(y->H, t, T); h < share(y->H, t + 1, T); h++)
-        row_to_planes(y->at + h * y->W, pixel(x, h, 0), x->pitch, x->C, plane, y->W);
+    for (ptrdiff_t h = share(x->H, t, T); h < share(x->H, t + 1, T); h++)
+        row_to_planes(y->at + h * x->W, pixel(x, h, 0), x->pitch, x->C, plane, x->W);
 }
 
 /* ----------------------------------------------------------------------- copies */

@@ -10,7 +10,7 @@ from libc.string cimport memcpy, memset
 
 from .common cimport LINE, WORTH_THREADS, aligned, ceil_div
 from .gemm cimport whole_vectors
-from .step cimport Image, Step
+from .step cimport Step, without_halo
 
 cdef extern from "linear_step.h" nogil:
     const int CLAMP
@@ -22,6 +22,20 @@ cdef extern from "linear_step.h" nogil:
 
 cdef inline Py_ssize_t lines(Py_ssize_t n) noexcept nogil:
     return ceil_div(n, LINE) * LINE
+
+
+def packed_size(sizes):
+    """How many floats the weights (O, C) are when packed; sizes (O, C)."""
+    O, C = sizes
+    return whole_vectors(O) * C
+
+
+def pack_f32(float[::1] packed, const float[:, ::1] w, sizes):
+    """w (O, C) in the panels of linear_step.h."""
+    cdef Py_ssize_t O, C, p
+    O, C = sizes
+    for p in range(linear_panels(O)):
+        linear_weights(&packed[0], &w[0, 0], O, C, p)
 
 
 def gemv_f32(
@@ -48,7 +62,7 @@ def gemv_f32(
     cdef Step step
     memset(&step, 0, sizeof(Step))
     step.x.at = <float *> &x[0, 0]
-    step.y = Image(out, 1, 1, O, lanes, lanes)
+    step.y = without_halo(out, 1, 1, O, lanes, lanes)
     step.w = weights
     step.b = bias
     step.K = C

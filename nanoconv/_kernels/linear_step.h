@@ -49,6 +49,7 @@ static void linear_weights(float *packed, const float *w, ptrdiff_t O, ptrdiff_t
             UNROLL for (int l = 0; l < LANES; l++) {
                 const float *from = w + smaller(v * LANES + l, O - 1) * K + k;
                 square[l] = count == LANES ? load(from) : load_first(from, count);
+                if (v * LANES + l >= O) square[l] = splat(0);
             }
             transpose(square);
             for (ptrdiff_t l = 0; l < count; l++) store(to + (k + l) * width, square[l]);

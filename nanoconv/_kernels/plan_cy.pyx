@@ -17,49 +17,14 @@ from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 from posix.stdlib cimport posix_memalign
 
+from .step cimport Barrier, Image, Step, run_steps, run_team, time_team
+
 cdef extern from "steps.h" nogil:
-    const int LANES
-    const int REGISTERS
-    ctypedef struct Barrier "barrier":
-        pass
-    ctypedef struct Image "image":
-        float *at
-        Py_ssize_t H, W, C, pitch, row, top, bottom, left, right
-    ctypedef struct Window "window":
-        Py_ssize_t KH, KW, sh, sw, pt, pl, dh, dw, G
-    ctypedef struct Step "step":
-        void (*run)(const Step *, Py_ssize_t, Py_ssize_t) noexcept nogil
-        Image x, r, y
-        Window of
-        const float *w
-        const float *b
-        const int32_t *gather
-        float *scratch
-        Py_ssize_t scratch_floats, K, part_count
-        int32_t activation
-        float low, high
-        const Step *parts
-        Barrier *meet
     ctypedef void (*Run)(const Step *, Py_ssize_t, Py_ssize_t) noexcept nogil
     Run step_named(const char *name)
-    Py_ssize_t scratch_of_winograd "winograd_scratch"(
-        Py_ssize_t m, Py_ssize_t C, Py_ssize_t O, Py_ssize_t H, Py_ssize_t W, Py_ssize_t T)
-    float sum_of(const float *p, Py_ssize_t n)
     ctypedef struct Band "band":
         pass
     Py_ssize_t band_memory(const Step *s, float *scratch, Band *b)
-    void winograd2_weights(
-        float *packed, const float *w, Py_ssize_t O, Py_ssize_t C,
-        Py_ssize_t first, Py_ssize_t last)
-    void winograd4_weights(
-        float *packed, const float *w, Py_ssize_t O, Py_ssize_t C,
-        Py_ssize_t first, Py_ssize_t last)
-    Py_ssize_t panel_count(Py_ssize_t N)
-    void run_steps(const Step *steps, Py_ssize_t n, Barrier *b, Py_ssize_t t, Py_ssize_t T)
-    void run_team(const Step *steps, Py_ssize_t n, Barrier *b, Py_ssize_t T)
-    void time_team(const Step *steps, Py_ssize_t n, Barrier *b, Py_ssize_t T, double *seconds)
-
-from time import perf_counter
 
 cdef enum Region:
     NOWHERE, ARENA, WEIGHTS, INPUT, OUTPUT
@@ -84,59 +49,6 @@ cdef struct Places:
     Place x, r, y
     Py_ssize_t w, b, gather, scratch    # floats into the weights, the tables, the arena; or -1
     Py_ssize_t parts                    # the first of them among all steps
-
-
-def lanes():
-    """Floats in a vector of this level: what channels are padded to."""
-    return LANES
-
-
-def registers():
-    """Vector registers of this level: with `lanes`, what weights are packed for."""
-    return REGISTERS
-
-
-def winograd_scratch(m, C, O, H, W, T):
-    """Floats that each of T threads needs for F(m x m, 3 x 3) of an output of H x W pixels."""
-    return scratch_of_winograd(m, C, O, H, W, T)
-
-
-def winograd_weights(float[::1] packed, const float[:, :, :, ::1] w, int m, int threads):
-    """U of the weights w (O, C, 3, 3) for F(m x m, 3 x 3), transformed and packed."""
-    cdef Py_ssize_t O = w.shape[0], C = w.shape[1], p
-    for p in prange(
-        panel_count(O), nogil=True, schedule="static", num_threads=threads,
-        use_threads_if=threads > 1,
-    ):
-        if m == 2:
-            winograd2_weights(&packed[0], &w[0, 0, 0, 0], O, C, p, p + 1)
-        else:
-            winograd4_weights(&packed[0], &w[0, 0, 0, 0], O, C, p, p + 1)
-
-
-cdef void read_block(
-    const float *block, Py_ssize_t floats, Py_ssize_t times
-) noexcept nogil:
-    cdef Py_ssize_t _k
-    for _k in range(times):
-        sum_of(block, floats)
-
-
-def bandwidth(const float[::1] block, int threads):
-    """GB/s at which threads read their parts of a block again and again: the best of some times."""
-    cdef Py_ssize_t t, T = threads, whole = 8 * LANES
-    cdef Py_ssize_t floats = block.shape[0] // T // whole * whole
-    if floats == 0:
-        raise ValueError(f"bandwidth: a block of {block.shape[0]} floats is too small")
-    cdef Py_ssize_t times = max(1, (1 << 23) // floats)
-    cdef double best = 0
-    for _ in range(10):
-        begin = perf_counter()
-        with nogil:
-            for t in prange(T, schedule="static", num_threads=threads):
-                read_block(&block[t * floats], floats, times)
-        best = max(best, 4e-9 * floats * times * T / (perf_counter() - begin))
-    return best
 
 
 cdef struct Worker:

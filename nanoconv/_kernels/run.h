@@ -82,8 +82,8 @@ static void time_team(const step *steps, ptrdiff_t n, barrier *b, ptrdiff_t T, d
             steps[i].run(&steps[i], t, team);
             meet(b, team);
             clock_gettime(CLOCK_MONOTONIC, &after);
-            if (t == 0)
-                seconds[i] = (after.tv_sec - before.tv_sec) + 1e-9 * (after.tv_nsec - before.tv_nsec);
+            double whole = after.tv_sec - before.tv_sec;
+            if (t == 0) seconds[i] = whole + 1e-9 * (after.tv_nsec - before.tv_nsec);
             before = after;
         }
     }

@@ -1,9 +1,10 @@
 /* One register full of floats, on whatever machine this is compiled for.
 
-   The only file that names an instruction set: it turns the compiler's own macros into two numbers,
-   LANES (floats per register) and REGISTERS (how many there are), and everything else is written
-   in these, with the vector extensions of GCC and Clang. `a * b + c` on vectors becomes one fused
-   multiply-add where the machine has it. */
+   Of the files that compute, only this one names an instruction set (setup.py says what each level
+   is compiled for, and cpu_cy.pyx whether the CPU has it): it turns the compiler's own macros into
+   two numbers, LANES (floats per register) and REGISTERS (how many there are), and everything else
+   is written in these, with the vector extensions of GCC and Clang. `a * b + c` on vectors becomes
+   one fused multiply-add where the machine has it. */
 #ifndef NANOCONV_SIMD_H
 #define NANOCONV_SIMD_H
 

@@ -19,7 +19,7 @@ from libc.string cimport memcpy, memset
 
 from .common cimport IN_L2, LINE, WORTH_THREADS, Geometry, aligned, ceil_div, geometry
 from .gemm cimport LANES, panel_begin, panel_count, whole_vectors
-from .step cimport Image, Step, Window
+from .step cimport Step, Window, without_halo
 
 cdef extern from "conv_steps.h" nogil:
     const Py_ssize_t FEW_PIXELS
@@ -37,6 +37,26 @@ cdef extern from "conv_steps.h" nogil:
 
 cdef inline Py_ssize_t lines(Py_ssize_t n) noexcept nogil:
     return ceil_div(n, LINE) * LINE
+
+
+# ------------------------------------------------------------------------------ weights
+
+
+def packed_size(sizes):
+    """How many floats the weights are when packed; sizes (O, C/G, KH, KW, G)."""
+    O, Cg, KH, KW, G = sizes
+    return G * KH * KW * Cg * whole_vectors(O // G)
+
+
+def pack_f32(float[::1] packed, const float[:, :, :, ::1] w, sizes):
+    """w (O, C/G, KH, KW) as conv_steps.h reads it: the panels of gemm.h, group by group."""
+    cdef Py_ssize_t O, Cg, KH, KW, G, g, p
+    O, Cg, KH, KW, G = sizes
+    cdef Py_ssize_t taps = KH * KW, group = packed_size(sizes) // G
+    for g in range(G):
+        for p in range(panel_count(O // G)):
+            conv_weights(
+                &packed[g * group], &w[g * (O // G), 0, 0, 0], O // G, Cg, taps, p)
 
 
 # ------------------------------------------------------------------------------ what is read
@@ -169,7 +189,7 @@ def conv2d_tiles_f32(
 
     layout   x (N, H, W, C), y (N, OH, OW, O), w (O, C/G, KH, KW)
     loops    weights; pixels, a share for each thread → bands of rows → those of conv_steps.h
-    tile     that of conv_tiles.h: with AVX-512 6 pixels × 64 output channels
+    tile     that of conv_tiles.h: with 32 registers of 16 floats: 6 pixels × 64 output channels
     why      windows overlap: im2col writes and reads each pixel KH·KW times, here it is copied once
              or not at all. Where the image fits L2, each panel of weights is used while it is there
     """
@@ -192,8 +212,9 @@ def conv2d_tiles_f32(
     cdef const float *biases = &b[0]
     cdef Step step
     memset(&step, 0, sizeof(Step))
-    step.x = Image(NULL, s.H, s.W, s.C, s.C, (s.W if in_place(&s) else seen_columns(&s)) * s.C)
-    step.y = Image(NULL, s.OH, s.OW, s.O, s.O, s.OW * s.O)
+    cdef Py_ssize_t row = (s.W if in_place(&s) else seen_columns(&s)) * s.C
+    step.x = without_halo(NULL, s.H, s.W, s.C, s.C, row)
+    step.y = without_halo(NULL, s.OH, s.OW, s.O, s.O, s.OW * s.O)
     step.of = Window(s.KH, s.KW, s.sh, s.sw, s.pt, s.pl, s.dh, s.dw, s.G)
     step.w = weights
     step.b = bias

@@ -6,31 +6,14 @@ image is large and has many channels, for then the products take longer than all
 """
 
 from cython.parallel cimport prange
+from libc.math cimport INFINITY
 from libc.string cimport memcpy, memset
 
 from .common cimport LINE, WORTH_THREADS, Geometry, aligned, ceil_div, geometry
-
-cdef extern from "run.h" nogil:
-    ctypedef struct Barrier "barrier":
-        pass
+from .gemm cimport panel_count, whole_vectors
+from .step cimport Barrier, Image, Step, run_team
 
 cdef extern from "winograd.h" nogil:
-    ctypedef struct Image "image":
-        float *at
-        Py_ssize_t H, W, C, pitch, row, top, bottom, left, right
-    ctypedef struct Window "window":
-        Py_ssize_t KH, KW, sh, sw, pt, pl
-    ctypedef struct Step "step":
-        void (*run)(const Step *, Py_ssize_t, Py_ssize_t) noexcept nogil
-        Image x, y
-        Window of
-        const float *w
-        const float *b
-        float *scratch
-        Py_ssize_t scratch_floats, K
-        float low, high
-        Barrier *meet
-    float INFINITY
     void winograd2_step(const Step *s, Py_ssize_t t, Py_ssize_t T) noexcept
     void winograd4_step(const Step *s, Py_ssize_t t, Py_ssize_t T) noexcept
     void winograd2_weights(
@@ -39,11 +22,38 @@ cdef extern from "winograd.h" nogil:
     void winograd4_weights(
         float *packed, const float *w, Py_ssize_t O, Py_ssize_t C,
         Py_ssize_t first, Py_ssize_t last)
-    Py_ssize_t winograd_scratch(
+    Py_ssize_t scratch_of_winograd "winograd_scratch"(
         Py_ssize_t m, Py_ssize_t C, Py_ssize_t O, Py_ssize_t H, Py_ssize_t W, Py_ssize_t T)
-    Py_ssize_t whole_vectors(Py_ssize_t N)
-    Py_ssize_t panel_count(Py_ssize_t N)
-    void run_team(const Step *steps, Py_ssize_t n, Barrier *b, Py_ssize_t T)
+
+
+# ------------------------------------------------------------------------------ weights
+
+
+cdef void transform(
+    int m, float *packed, const float *w, Py_ssize_t O, Py_ssize_t C, int threads, bint parallel
+) noexcept nogil:
+    cdef Py_ssize_t p
+    for p in prange(
+        panel_count(O), schedule="static", num_threads=threads, use_threads_if=parallel
+    ):
+        if m == 2:
+            winograd2_weights(packed, w, O, C, p, p + 1)
+        else:
+            winograd4_weights(packed, w, O, C, p, p + 1)
+
+
+def winograd_weights(float[::1] packed, const float[:, :, :, ::1] w, int m, int threads):
+    """U of the weights w (O, C, 3, 3) for F(m x m, 3 x 3), transformed and packed, for a plan."""
+    with nogil:
+        transform(m, &packed[0], &w[0, 0, 0, 0], w.shape[0], w.shape[1], threads, threads > 1)
+
+
+def winograd_scratch(m, C, O, H, W, T):
+    """Floats that each of T threads needs for F(m x m, 3 x 3) of an output of H x W pixels."""
+    return scratch_of_winograd(m, C, O, H, W, T)
+
+
+# ------------------------------------------------------------------------------ one call
 
 
 cdef struct Parts:
@@ -75,7 +85,7 @@ cdef Parts parts_of(int m, Geometry *s, int threads) noexcept nogil:
     p.weights = lines((m + 2) * (m + 2) * s.C * lanes)
     p.image = lines((x.top + x.H + x.bottom) * x.row)
     p.output = 0 if s.O == lanes else lines(s.OH * s.OW * lanes)
-    p.thread = winograd_scratch(m, s.C, s.O, s.OH, s.OW, threads)
+    p.thread = scratch_of_winograd(m, s.C, s.O, s.OH, s.OW, threads)
     return p
 
 
@@ -104,7 +114,7 @@ cdef convolve(
     if s.N * s.OH * s.OW * s.O == 0:
         return
     cdef Parts parts = parts_of(m, &s, threads)
-    cdef Py_ssize_t n, p, pixel, lanes = whole_vectors(s.O)
+    cdef Py_ssize_t n, pixel, lanes = whole_vectors(s.O)
     cdef bint parallel = s.OH * s.OW * s.C * s.O * 9 > WORTH_THREADS
     cdef float *bias = aligned(&scratch[0])
     cdef float *weights = bias + parts.bias
@@ -137,13 +147,7 @@ cdef convolve(
     with nogil:
         memset(bias, 0, lanes * sizeof(float))
         memcpy(bias, &b[0], s.O * sizeof(float))
-        for p in prange(
-            panel_count(s.O), schedule="static", num_threads=threads, use_threads_if=parallel
-        ):
-            if m == 2:
-                winograd2_weights(weights, taps, s.O, s.C, p, p + 1)
-            else:
-                winograd4_weights(weights, taps, s.O, s.C, p, p + 1)
+        transform(m, weights, taps, s.O, s.C, threads, parallel)
         for n in range(s.N):
             fill(&step.x, pixels + n * s.H * s.W * s.C, threads, parallel)
             step.y.at = padded if parts.output else out + n * s.OH * s.OW * s.O

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
@@ -26,7 +27,7 @@ from .console import AsJson, Interrupt, Threads
 from .summary import LARGEST, image_channels, setting
 
 SESSION = ".safetensors"
-LESS = ("op", "why")  # columns that a narrow terminal goes without
+LESS = ("op", "offset", "why")  # columns that a narrow terminal goes without
 
 
 def run_bench(
@@ -84,7 +85,7 @@ def run_bench(
     if save is not None:
         session.save(save)
     times = call_times(session, batch, seconds)
-    found = session.explain(seconds)
+    found = replace(session.explain(seconds), batch=batch)
     if as_json:
         print(json.dumps(report(model, session, batch, times, found), indent=2))
         return
@@ -171,4 +172,4 @@ def show(found: Explanation) -> None:
         table.add_row(*(Text(row[k]) for k in shown))  # never markup: names come from files
     console.print(table)
     if not fits:
-        print(f"A wider terminal shows {' and '.join(LESS)}, too; so does --json.")
+        print(f"A wider terminal shows {', '.join(LESS[:-1])} and {LESS[-1]}, too; so does --json.")

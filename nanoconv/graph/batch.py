@@ -24,22 +24,33 @@ def same_but_for_batch(one: Graph, two: Graph) -> bool:
 
     False if in doubt: for an op that `RULES` does not know, too.
     """
-    if len(one.inputs) != len(two.inputs) or len(one.nodes) != len(two.nodes) or not one.inputs:
-        return False
+    return not why_together(one, two)
+
+
+def why_together(one: Graph, two: Graph) -> str:
+    """What may let the images of a batch meet, in words for people; "" if nothing does."""
+    if not one.inputs:
+        return "the model has no inputs"
+    if len(one.inputs) != len(two.inputs) or len(one.nodes) != len(two.nodes):
+        return "what the model does depends on the size of the batch"
     sizes = [(*graph.shapes[graph.inputs[0]], -1)[0] for graph in (one, two)]
     if sizes[0] == sizes[1]:
         raise ValueError(f"same_but_for_batch: both batches have size {sizes[0]}")
     partner = dict(zip(one.inputs, two.inputs, strict=True))  # in two, of a value in one
     partner.update((a.output, b.output) for a, b in zip(one.nodes, two.nodes, strict=True))
-    return (
-        all(same_value(one, two, k, partner[k], sizes) for k in partner)
-        and all(
-            same_node(one, two, a, b, partner, sizes)
-            for a, b in zip(one.nodes, two.nodes, strict=True)
-        )
-        and same_outputs(one.outputs, two.outputs, partner)
-        and all(node.op.name in RULES and RULES[node.op.name](one, node) for node in one.nodes)
-    )
+    if not all(same_value(one, two, k, partner[k], sizes) for k in one.inputs):
+        return "an input has no batch in axis 0"
+    for a, b in zip(one.nodes, two.nodes, strict=True):
+        name = a.op.name
+        if name not in RULES:
+            return f"{name} is not known to treat images alone"
+        if not same_value(one, two, a.output, partner[a.output], sizes):
+            return f"what {name} gives has no batch in axis 0"
+        if not same_node(one, two, a, b, partner, sizes):
+            return f"what {name} does depends on the size of the batch"
+        if not RULES[name](one, a):
+            return f"{name} may mix images"
+    return "" if same_outputs(one.outputs, two.outputs, partner) else "a result is a constant"
 
 
 def same_value(one: Graph, two: Graph, a: int, b: int, sizes: list[int]) -> bool:
@@ -150,6 +161,12 @@ def indexed(graph: Graph, node: Node) -> bool:
     return first and (not arrays or (isinstance(arrays[0], slice) and arrays[0] == slice(None)))
 
 
+def repeated(graph: Graph, node: Node) -> bool:
+    """No new axis in front, and the batch is there once."""
+    times = node.attrs["repeats"]
+    return len(times) == len(graph.shapes[node.inputs[0] or 0]) and times[0] == 1
+
+
 def multiplied(graph: Graph, node: Node) -> bool:
     """Rows of the batch by a constant matrix, or matrices of the batch by such."""
     a, b = (graph.shapes[k or 0] for k in node.inputs)
@@ -169,6 +186,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("max_pool2d", "avg_pool2d", "lp_pool2d", "adaptive_avg_pool2d"), always),
     **dict.fromkeys(("adaptive_max_pool2d", "spatial_pyramid_pool2d", "interpolate"), always),
     **dict.fromkeys(("channel_shuffle", "pixel_shuffle", "pixel_unshuffle"), always),
+    **dict.fromkeys(("unfold", "fold"), always),
     **dict.fromkeys(("local_response_norm", "clone", "contiguous", "to", *ACTIVATIONS), always),
     **dict.fromkeys(("neg", "exp", "log", "sqrt", "abs", "logical_not", "reshape"), always),
     **dict.fromkeys(("add", "sub", "mul", "div", "pow", "maximum", "minimum", "clamp"), aligned),
@@ -187,4 +205,5 @@ RULES: dict[str, Rule] = {
     "pad": lambda graph, node: node.attrs["widths"][:1] == ((0, 0),),
     "getitem": indexed,
     "matmul": multiplied,
+    "repeat": repeated,
 }

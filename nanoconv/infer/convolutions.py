@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import config
 from ..graph.ir import Node
+from ..ops.depthwise_conv2d import MOST_ROWS
 from ..ops.geometry import Geometry, extent
 from . import packing
 from .layout import Halo, View
@@ -19,7 +20,6 @@ from .plan import Lowering, UnsupportedError, activation, lowers, places
 from .steps import Draft, Packed
 
 Array = np.ndarray
-MOST_ROWS = 512  # of the input under two rows of a depthwise convolution (depthwise_rows.h)
 
 
 def around(geo: Geometry) -> Halo:
@@ -138,7 +138,7 @@ def winograd_tile(low: Lowering, geo: Geometry) -> int:
 def winograd(
     low: Lowering, node: Node, geo: Geometry, m: int, w: Array, b: Array | None, r: View | None
 ) -> None:
-    from nanoconv._kernels import plan_cy
+    from nanoconv._kernels import winograd_cy
 
     machine = low.machine
     x = low.pixels(node.inputs[0])
@@ -147,7 +147,7 @@ def winograd(
 
     def make() -> Array:
         packed = np.empty(floats, np.float32)
-        plan_cy.winograd_weights(packed, np.ascontiguousarray(w), m, config.get_num_threads())
+        winograd_cy.winograd_weights(packed, np.ascontiguousarray(w), m, config.get_num_threads())
         return packed
 
     draft = Draft(
@@ -155,7 +155,7 @@ def winograd(
         activation(node.attrs), lambda: Packed(floats, make),
     )  # fmt: skip
     draft.b = bias(low, b, geo.O)
-    draft.scratch = lambda T: plan_cy.winograd_scratch(m, geo.C, geo.O, geo.OH, geo.OW, T)
+    draft.scratch = lambda T: winograd_cy.winograd_scratch(m, geo.C, geo.O, geo.OH, geo.OW, T)
     draft.why = f"3×3 as F({m}×{m}, 3×3): {(m + 2) ** 2 / m**2:.3g} products a number, not 9"
     draft.macs = geo.O * geo.OH * geo.OW * geo.C * 9
     low.set(node, draft)
@@ -169,7 +169,7 @@ def depthwise_conv2d(low: Lowering, node: Node) -> None:
     geo: Geometry = node.attrs["geo"]
     w, b = constants(low, node)
     r = residual(low, node)
-    if (geo.KH - 1) * geo.dh + 1 + geo.sh > MOST_ROWS:
+    if extent(geo.KH, geo.dh) + geo.sh > MOST_ROWS:
         raise UnsupportedError(node, f"sees more than {MOST_ROWS} rows")
     view = low.view(node.inputs[0])
     if geo.O != geo.C:  # a multiplier: every channel several times

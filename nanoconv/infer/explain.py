@@ -2,6 +2,7 @@
 
 FLOPs       two for each multiply-add of the layer, also where Winograd does fewer
 bytes       what a step reads and writes if each number is moved once: images and weights
+offset      bytes from the start of the arena to the first pixel of its output, if that lies there
 limit       the longest of two: the multiply-adds that its kernel does at the peak of these threads;
             its bytes at the rate of where they lie. Weights are read once a run and lie behind all
             other weights, so they come as fast as a block as large as the session; images that
@@ -21,7 +22,7 @@ from .. import config
 from ..tensor import wrap
 from .hints import hint
 from .layout import View
-from .steps import Draft, Step, kernels_missing, machine
+from .steps import ARENA, Draft, Step, kernels_missing, machine
 
 if TYPE_CHECKING:
     from .segments import Segment
@@ -56,6 +57,7 @@ class Line:
     bytes: int
     bound: str  # "compute", "memory" or "cache"
     share: float  # of the limit that it reaches
+    offset: int | None  # bytes into the arena
     hint: str  # what keeps it from its limit
 
     @property
@@ -69,9 +71,9 @@ class Line:
         return self.bytes / self.microseconds / 1e3
 
 
-HEADING = ("step", "op", "kernel", "output", "µs", "", "GFLOP/s", "GB/s", "bytes", "of limit",
-           "bound", "why")  # fmt: skip
-NUMBERS = range(4, 10)  # the columns that stand flush right
+HEADING = ("step", "op", "kernel", "output", "µs", "", "GFLOP/s", "GB/s", "bytes", "offset",
+           "of limit", "bound", "why")  # fmt: skip
+NUMBERS = range(4, 11)  # the columns that stand flush right
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,9 @@ class Explanation:
 
     lines: list[Line]
     limits: Limits
-    milliseconds: float  # of one image, all steps together
+    milliseconds: float  # of all steps together
+    images: int = 1  # that were timed: one, or a batch whose images depend on each other
+    batch: int = 1  # images of a call
 
     def as_dict(self) -> dict[str, Any]:
         """All of it, for JSON."""
@@ -104,7 +108,8 @@ class Explanation:
                 f"{line.microseconds / total:.0%}",
                 f"{line.gflops:.0f}" if line.bound == "compute" else "",
                 f"{line.gbytes:.1f}" if line.bound != "compute" else "",
-                size(line.bytes), f"{line.share:.0%}", line.bound, line.why,
+                size(line.bytes), "" if line.offset is None else str(line.offset),
+                f"{line.share:.0%}", line.bound, line.why,
             )
             for line in self.lines
         ]  # fmt: skip
@@ -114,12 +119,18 @@ class Explanation:
         """The limits, and what keeps the slowest steps from theirs."""
         limits = self.limits
         threads = f"{limits.threads} thread{'s' * (limits.threads > 1)}"
-        return [
-            f"Steps of one image: {self.milliseconds:.3f} ms on {threads}. Limits measured now: "
+        of = "one image" if self.images == 1 else f"{self.images} images"
+        words = [
+            f"Steps of {of}: {self.milliseconds:.3f} ms on {threads}. Limits measured now: "
             f"{limits.peak:.0f} GFLOP/s; {limits.memory:.0f} GB/s from memory, "
-            f"{limits.cache:.0f} GB/s from second-level caches.",
-            *(f"{line.name} ({line.kernel}): {line.hint}" for line in self.slowest()),
+            f"{limits.cache:.0f} GB/s from second-level caches."
         ]
+        if self.batch > self.images:
+            words.append(
+                f"A batch of {self.batch} goes through all steps image by image: each thread takes "
+                "images of its own, and all threads share what is left over."
+            )
+        return words + [f"{line.name} ({line.kernel}): {line.hint}" for line in self.slowest()]
 
     def table(self) -> str:
         """The rows as text."""
@@ -158,7 +169,8 @@ def explained(session: Session, seconds: float) -> Explanation:
     for segment in session.segments:
         measure = eager_line if segment.plan is None else compiled_lines
         lines += measure(segment, values, threads, limits, seconds / len(session.segments))
-    return Explanation(lines, limits, sum(line.microseconds for line in lines) / 1e3)
+    milliseconds = sum(line.microseconds for line in lines) / 1e3
+    return Explanation(lines, limits, milliseconds, N, max(N, session.batch or 1))
 
 
 def measured_limits(session: Session, threads: int) -> Limits:
@@ -167,7 +179,7 @@ def measured_limits(session: Session, threads: int) -> Limits:
         a, large = np.ones((256, 256), np.float32), np.ones(1 << 22, np.float32)
         gbytes = 4 * large.size / least(large.sum) / 1e9
         return Limits(threads, 2 * 256**3 / least(lambda: a @ a) / 1e9, gbytes, gbytes)
-    from nanoconv._kernels import gemm_cy, plan_cy
+    from nanoconv._kernels import gemm_cy, machine_cy
 
     plans = [segment.plan for segment in session.segments if segment.plan is not None]
     held = IN_CACHE * threads
@@ -176,8 +188,8 @@ def measured_limits(session: Session, threads: int) -> Limits:
     return Limits(
         threads,
         threads * gemm_cy.fma_peak_f32(0.05),
-        plan_cy.bandwidth(block, threads),
-        plan_cy.bandwidth(block[:held], threads),
+        machine_cy.bandwidth(block, threads),
+        machine_cy.bandwidth(block[:held], threads),
     )
 
 
@@ -208,7 +220,7 @@ def eager_line(
     name = node.name or node.op.name
     return [
         Line(name, node.op.name, "eager", segment.why, shape, took, flops, moved, bound,
-             max(compute, memory) / took, f"run as eager does: {segment.why}")
+             max(compute, memory) / took, None, f"run as eager does: {segment.why}")
     ]  # fmt: skip
 
 
@@ -240,9 +252,11 @@ def line(draft: Draft, step: Step, took: float, limits: Limits) -> Line:
     share = max(compute, streamed + carried) / took
     shape = " × ".join(map(str, (step.y.C, step.y.H, step.y.W)))
     op = f"{draft.parts[0].op} …" if draft.parts else draft.op
+    region, _, floats = step.y.place
+    offset = 4 * floats if region == ARENA else None
     found = Line(
         draft.name, op, draft.kernel, draft.why, shape, took, 2 * draft.macs, images + weights,
-        bound, share, "",
+        bound, share, offset, "",
     )  # fmt: skip
     if share > 0.8:
         return found

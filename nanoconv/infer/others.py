@@ -73,11 +73,8 @@ def reshape(low: Lowering, node: Node) -> None:
         low.views[node.output] = x
     elif H * W == 1:
         y = low.new(C, 1, 1)
-        planes = View(y.runs, x.H, x.W)
-        draft = Draft("image_to_planes", low.image(k), planes, why="channels first, as NCHW is")
-        draft.value = node.output
-        low.emit(draft)
-        low.views[node.output] = y
+        why = "channels first, as NCHW is"
+        low.set(node, Draft("image_to_planes", low.image(k), y, why=why))
     else:
         raise UnsupportedError(node, f"makes an image {[C, H, W]} of another")
 
@@ -126,6 +123,8 @@ def binary(low: Lowering, node: Node) -> None:
         ):
             return affine(low, node, one, constant)
     shape = low.sizes(node.output)
+    if len({len(low.graph.shapes[k]) for k in (a, b) if k is not None}) > 1:
+        raise UnsupportedError(node, "operands of different rank")  # (1, C) is a row of columns
     x, r = low.image(a), low.image(b)
     kernel = BINARY[name]
     if (x.C, x.H, x.W) != (r.C, r.H, r.W):
@@ -159,12 +158,32 @@ def affine(low: Lowering, node: Node, k: int | None, constant: Array) -> None:
         raise UnsupportedError(
             node, "a quotient by a constant"
         )  # 1/c is rounded: not the same bits
-    draft = Draft("affine", low.image(k), low.new(C, H, W), act=activation(node.attrs))
+    scale_and_shift(low, node, k, w, b, "a number for each channel")
+
+
+def scale_and_shift(low: Lowering, node: Node, k: int | None, w: Array, b: Array, why: str) -> None:
+    """The step x·w[c] + b[c]."""
+    C, H, W = low.sizes(node.output)
     floats = low.machine.whole(C)
+    draft = Draft("affine", low.image(k), low.new(C, H, W), act=activation(node.attrs), why=why)
     draft.w = lambda: Packed(floats, lambda: padded(w, floats))
     draft.b = Packed(floats, lambda: padded(b, floats))
-    draft.why = "a number for each channel"
     low.set(node, draft)
+
+
+@lowers("batch_norm")
+def batch_norm(low: Lowering, node: Node) -> None:
+    """A norm that no pass has folded into weights: two numbers for each channel."""
+    from ..graph.passes.fold import scale_and_shift as of_norm
+
+    x, *numbers = node.inputs
+    gamma, beta, mu, sigma2 = map(low.constant, numbers)
+    known = all(k is None or k in low.graph.constants for k in numbers)
+    if mu is None or sigma2 is None or not known:
+        raise UnsupportedError(node, "its statistics or weights are computed")
+    scale, shift = of_norm(gamma, beta, mu, sigma2, node.attrs["eps"])
+    w, b = scale.astype(np.float32), shift.astype(np.float32)
+    scale_and_shift(low, node, x, w, b, "a norm: two numbers for each channel")
 
 
 def padded(vector: Array, floats: int) -> Array:

@@ -318,7 +318,7 @@ class Arranger:
                 (0, 0, 0), view.H, view.W, view.C, shape.pitch, buffer.row,
                 (0, 0, *shape.halo[2:]),
             )  # fmt: skip
-        if region != "arena" or view.cache.get("planes"):
+        if region != "arena":
             return Image(
                 (INPUT if region == "input" else OUTPUT, which, 0),
                 view.H, view.W, view.C, 1, view.W, NO_HALO,

@@ -101,7 +101,7 @@ def kernels_missing() -> str:
     if backend not in ("auto", "simd"):
         return f"use({backend!r}) does not allow compiled steps"
     try:
-        from nanoconv._kernels import plan_cy  # noqa: F401
+        from nanoconv._kernels import machine_cy, plan_cy, winograd_cy  # noqa: F401
     except ImportError:
         from nanoconv import _kernels
 
@@ -113,6 +113,6 @@ def machine() -> Machine:
     """The vectors of the compiled kernels; none, if there are no kernels."""
     if kernels_missing():
         return Machine(0, 0)
-    from nanoconv._kernels import plan_cy
+    from nanoconv._kernels import machine_cy
 
-    return Machine(plan_cy.lanes(), plan_cy.registers())
+    return Machine(machine_cy.lanes(), machine_cy.registers())

@@ -64,11 +64,10 @@ def affine_of(rewrite: Rewrite, node: Node) -> Affine | None:
         x, w, b, mean, var = inputs
         if x is None or mean is None or var is None or not rewrite.known(w, b, mean, var):
             return None
-        gamma, beta, mu, sigma2 = (wide(rewrite.array(k)) for k in (w, b, mean, var))
+        gamma, beta, mu, sigma2 = map(rewrite.array, (w, b, mean, var))
         assert mu is not None
-        with np.errstate(all="ignore"):  # a negative variance gives NaN in eager too
-            scale = (1 if gamma is None else gamma) / np.sqrt(sigma2 + node.attrs["eps"])
-        return Affine(x, scale, (0 if beta is None else beta) - scale * mu)
+        assert sigma2 is not None
+        return Affine(x, *scale_and_shift(gamma, beta, mu, sigma2, node.attrs["eps"]))
     if name not in ("add", "sub", "mul", "div"):
         return None
     first = rewrite.known(inputs[1])  # which of the two is not constant
@@ -85,6 +84,16 @@ def affine_of(rewrite: Rewrite, node: Node) -> Affine | None:
         if name == "sub":
             return Affine(x, one, -k) if first else Affine(x, -one, k)
         return Affine(x, k if name == "mul" else 1 / k, zero)
+
+
+def scale_and_shift(
+    gamma: Array | None, beta: Array | None, mu: Array, sigma2: Array, eps: float
+) -> tuple[Array, Array]:
+    """γ/√(σ² + ε) and β − scale·μ, in float64: all that a norm does to a channel."""
+    with np.errstate(all="ignore"):  # a negative variance gives NaN in eager too
+        scale = 1 / np.sqrt(sigma2.astype(np.float64) + eps)
+        scale = scale if gamma is None else gamma * scale
+        return scale, (0 if beta is None else beta) - scale * mu
 
 
 def wide(array: Array | None) -> Array | None:

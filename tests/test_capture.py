@@ -20,7 +20,7 @@ from small_graphs import flat, names, nets
 import nanoconv as nc
 from nanoconv import nn
 from nanoconv.graph import CaptureError, capture
-from nanoconv.graph.batch import same_but_for_batch, why_together
+from nanoconv.graph.batch import why_together
 from nanoconv.tape import watch
 
 F = nc.functional
@@ -63,7 +63,7 @@ def test_networks(name):
     assert {node.name for node in graph.nodes} <= set(modules)
     parameters = {id(p._data) for p in (*model.parameters(), *model.buffers())}
     assert all(id(array) in parameters for array in graph.constants.values())
-    assert same_but_for_batch(graph, capture(model, np.concatenate([x, x])))
+    assert not why_together(graph, capture(model, np.concatenate([x, x])))
 
 
 LAYER_CASES = [
@@ -383,7 +383,7 @@ TOGETHER = [
 
 @pytest.mark.parametrize("model", ALONE)
 def test_images_on_their_own(model):
-    assert same_but_for_batch(*pair(model))
+    assert not why_together(*pair(model))
     x = np.random.default_rng(0).standard_normal((3, 4, 6, 5)).astype(np.float32)
     single = pair(model)[0]
     parts = [flat(single.run(x[k : k + 1])) for k in range(3)]
@@ -393,7 +393,7 @@ def test_images_on_their_own(model):
 
 @pytest.mark.parametrize("model", TOGETHER)
 def test_images_that_meet(model):
-    assert not same_but_for_batch(*pair(model))
+    assert why_together(*pair(model))
 
 
 @pytest.mark.parametrize(
@@ -414,4 +414,4 @@ def test_it_says_where_images_may_meet(model, why):
 def test_two_sizes_are_needed():
     one = pair(ALONE[0])[0]
     with pytest.raises(ValueError, match="both batches have size 1"):
-        same_but_for_batch(one, one)
+        why_together(one, one)

@@ -19,23 +19,19 @@ from .ir import Graph, Node, leaves
 Rule = Callable[[Graph, Node], bool]
 
 
-def same_but_for_batch(one: Graph, two: Graph) -> bool:
-    """Two captures of a model, with batches of different sizes, treat every image by itself.
-
-    False if in doubt: for an op that `RULES` does not know, too.
-    """
-    return not why_together(one, two)
-
-
 def why_together(one: Graph, two: Graph) -> str:
-    """What may let the images of a batch meet, in words for people; "" if nothing does."""
+    """What may let the images of a batch meet, by two captures of a model, of unlike batches.
+
+    In words for people, "" if every image is treated by itself. An op that `RULES` does not know is
+    a reason, too.
+    """
     if not one.inputs:
         return "the model has no inputs"
     if len(one.inputs) != len(two.inputs) or len(one.nodes) != len(two.nodes):
         return "what the model does depends on the size of the batch"
     sizes = [(*graph.shapes[graph.inputs[0]], -1)[0] for graph in (one, two)]
     if sizes[0] == sizes[1]:
-        raise ValueError(f"same_but_for_batch: both batches have size {sizes[0]}")
+        raise ValueError(f"why_together: both batches have size {sizes[0]}")
     partner = dict(zip(one.inputs, two.inputs, strict=True))  # in two, of a value in one
     partner.update((a.output, b.output) for a, b in zip(one.nodes, two.nodes, strict=True))
     if not all(same_value(one, two, k, partner[k], sizes) for k in one.inputs):

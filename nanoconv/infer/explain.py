@@ -170,6 +170,8 @@ def explained(session: Session, seconds: float) -> Explanation:
         measure = eager_line if segment.plan is None else compiled_lines
         lines += measure(segment, values, threads, limits, seconds / len(session.segments))
     milliseconds = sum(line.microseconds for line in lines) / 1e3
+    shape = session.graph.shapes[session.graph.inputs[0]]
+    N = 1 if session.alone else (*shape, 1)[0]
     return Explanation(lines, limits, milliseconds, N, max(N, session.batch or 1))
 
 

@@ -229,7 +229,7 @@ def compile(
     >>> session(np.zeros((1, 3, 8, 8), np.float32)).shape
     (1, 8, 6, 6)
     """
-    from ..graph.batch import same_but_for_batch
+    from ..graph.batch import why_together
     from ..graph.capture import capture, check_evaluating
     from ..graph.passes import PASSES
 
@@ -272,10 +272,10 @@ def compile(
         ) from error
     if N == 1 and not dynamic_batch:
         return Session(optimised(graph, passes), 1, threads, without)
-    if same_but_for_batch(graph, capture(model, *examples(shapes, max(N, 2)))):
+    why = why_together(graph, capture(model, *examples(shapes, max(N, 2))))
+    if not why:
         batch = None if dynamic_batch else N
         return Session(optimised(graph, passes), batch, threads, without)
-    why = "the images of a batch may depend on each other"
     if dynamic_batch:
         return AnyBatch(model, shapes, threads, passes, without, why)
     whole = optimised(capture(model, *examples(shapes, N)), passes)

@@ -18,8 +18,7 @@
 
 enum {
     FEW_PIXELS = 16,      /* up to 4×4, threads share out channels */
-    BLOCK = 128,          /* pixels */
-    LARGE_PANEL = 100000, /* floats: a panel of a large window takes its segments one by one */
+    BLOCK = 224,          /* pixels */
 };
 
 /* Packs panel p of one group's weights w[n, c, t], t = (u, v), N × C × taps: k is (t, c). As
@@ -74,33 +73,40 @@ static void conv_block(const step *s, const conv_rows *at, ptrdiff_t g, ptrdiff_
     conv_part part = {
         .x_step = s->of.sw * s->x.pitch, .x_row = s->of.dh * s->x.row,
         .y_step = s->y.pitch, .r_step = s->r.pitch,
-        .gather = s->gather ? s->gather + g * K : NULL,
-        .segments = segments, .K = K,
         .activation = s->activation, .low = s->low, .high = s->high,
         .has_low = s->activation == CLAMP && s->low > -INFINITY,
         .has_high = s->activation == CLAMP && s->high < INFINITY,
     };
-    const float *x = at->x + (s->gather ? 0 : g * K);
+    const int32_t *gather = s->gather ? s->gather + g * K : NULL;
+    const float *x = at->x + (gather ? 0 : g * K);
     for (ptrdiff_t p = 0; p < panel_count(N); p++) {
         ptrdiff_t begin = panel_begin(p, N), width = panel_begin(p + 1, N) - begin;
         ptrdiff_t n = larger(begin, v0 * LANES), end = smaller(begin + width, v1 * LANES);
         if (n >= end) continue;
-        ptrdiff_t one_by_one = width * K * segments > LARGE_PANEL ? segments : 1;
-        part.segments = segments / one_by_one;
+        /* Pieces of the panel, each of one segment, or the whole of it. */
+        int split = width * K * segments > PIECE;
+        ptrdiff_t cuts = split ? ceil_div(width * K, PIECE) : 1;
+        ptrdiff_t pieces = split ? cuts * segments : 1;
+        part.segments = split ? 1 : segments;
         part.w_step = width;
         part.b = b + n;
-        part.ahead = w + (begin + width) * K * segments;
-        part.fetch = first;
-        for (ptrdiff_t q = 0; q < one_by_one; q++) {
-            part.w = w + begin * K * segments + q * K * width + n - begin;
-            const float *end_of_panel = part.ahead + width * K * segments;
+        for (ptrdiff_t q = 0; q < pieces; q++) {
+            ptrdiff_t row = q / cuts, k = share(K, q % cuts, cuts);
+            part.K = share(K, q % cuts + 1, cuts) - k;
+            const float *piece = w + begin * K * segments + (row * K + k) * width;
+            ptrdiff_t floats = part.segments * part.K * width;
+            part.w = piece + n - begin;
+            part.ahead = piece + floats;
+            part.fetch = first;
+            part.gather = gather ? gather + k : NULL;
             part.resume = q > 0;
-            part.unfinished = q < one_by_one - 1;
+            part.unfinished = q < pieces - 1;
+            const float *from = x + row * part.x_row + (gather ? 0 : k);
             for (ptrdiff_t m = p0, next; m < p1; m = next) {
                 ptrdiff_t i = m / at->W, j = m % at->W;
                 next = smaller(p1, (i + 1) * at->W);
-                if (part.ahead >= end_of_panel) part.fetch = 0;
-                conv_run(&part, x + i * at->x_row + q * part.x_row + j * part.x_step,
+                if (part.ahead >= piece + 2 * floats) part.fetch = 0;
+                conv_run(&part, from + i * at->x_row + j * part.x_step,
                          at->y + i * at->y_row + j * s->y.pitch + g * N + n,
                          at->r ? at->r + i * at->r_row + j * s->r.pitch + g * N + n : NULL,
                          next - m, (end - n) / LANES, (exact ? smaller(end, N) : end) - n);

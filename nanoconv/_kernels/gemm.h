@@ -37,6 +37,7 @@
 #define ROW_BLOCK 96
 #define K_BLOCK 256
 #define FETCHED 32 /* two cache lines */
+#define PIECE 10240 /* floats of a panel that stay in L1 while several tiles read them */
 
 /* PANEL, and TILE(R, V) for every tile whose sums, one row of B and one broadcast fit. */
 #define ROWS_4(V) TILE(1, V) TILE(2, V) TILE(3, V) TILE(4, V)
@@ -183,7 +184,7 @@ typedef struct {
     ptrdiff_t a_rows, a_cols;
     const float *packed, *bias;
     ptrdiff_t N, K, first; /* `packed` begins with panel `first` */
-    int streamed;          /* behind each panel stands the one that is used next */
+    int streamed;          /* what stands behind the part of the panel is used next */
 } product;
 
 /* Rows m0 ≤ m < m1 of panel p, with the part k0 ≤ k < k1 of the sum. */
@@ -202,9 +203,9 @@ static void panel_tiles(const product *of, ptrdiff_t p, ptrdiff_t m0, ptrdiff_t 
         tile_function *add_product = TILES[width / LANES][rows];
         const float *a = of->a + m * of->a_rows + k0 * of->a_cols;
         float *c = of->c + m * ldc + n;
-        /* Every tile reads this panel, and the first ones each fetch a part of the next. */
+        /* Every tile reads this part, and the first ones each fetch some of the next. */
         const float *soon = b;
-        if (of->streamed && t * FETCHED < width) soon += of->K * width + t * FETCHED * of->K;
+        if (of->streamed && t * FETCHED < width) soon += (k1 - k0) * (width + t * FETCHED);
         if (columns == width) {
             add_product(c, ldc, from_bias ? of->bias + n : c, from_bias ? 0 : ldc, a, of->a_rows,
                         of->a_cols, b, width, k1 - k0, soon);

@@ -108,7 +108,10 @@ static void products(const step *s, const winograd *of, float *to, const float *
             .packed = s->w + place * of->O * s->K, .bias = place == one ? s->b : zeros,
             .N = of->O, .K = s->K, .streamed = 1,
         };
-        panel_tiles(&part, p, 0, tiles, 0, s->K);
+        ptrdiff_t width = panel_begin(p + 1, of->O) - panel_begin(p, of->O);
+        ptrdiff_t pieces = larger(ceil_div(s->K * width, PIECE), 1);
+        for (ptrdiff_t q = 0; q < pieces; q++)
+            panel_tiles(&part, p, 0, tiles, share(s->K, q, pieces), share(s->K, q + 1, pieces));
     }
 }
 

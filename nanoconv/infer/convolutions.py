@@ -128,7 +128,7 @@ def winograd_tile(low: Lowering, geo: Geometry) -> int:
         places = (m + 2) ** 2 if m > 1 else 9
         weights = places * geo.C * geo.O
         transforms = 12 * tiles * places * (geo.C + geo.O) if m > 1 else 0
-        streamed = 9 * weights if weights > 500_000 else 0
+        streamed = 18 * weights if weights > 500_000 else 0
         return tiles * places * geo.C * geo.O + transforms + streamed
 
     best = min((1, 2, 4), key=cost)

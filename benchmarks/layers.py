@@ -19,7 +19,10 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Layer:
-    """One op at one shape: `op(x, w, bias, **attrs)`, which its net runs `count` times."""
+    """One op at one shape: `op(x, w, bias, **attrs)`, which its net runs `count` times.
+
+    Where two images meet (cat), w is the second.
+    """
 
     name: str
     op: str
@@ -36,7 +39,9 @@ class Layer:
     @property
     def kernel(self) -> int:
         """Height and width of the window; 0 where there is none."""
-        return self.w[2] if self.w and len(self.w) == 4 else self.attrs.get("kernel_size", 0)
+        if self.w and len(self.w) == 4 and self.op != "cat":
+            return self.w[2]
+        return self.attrs.get("kernel_size", 0)
 
     @property
     def side(self) -> int:
@@ -68,6 +73,8 @@ class Layer:
         stride = f" /{self.attrs['stride']}" if self.attrs.get("stride", 1) != 1 else ""
         if self.op == "linear":
             return f"{self.w[1]}→{self.w[0]}"
+        if self.op == "cat":
+            return f"{self.x[1]}+{self.w[1]}, {image}"
         outputs = {"conv2d": 0, "conv_transpose2d": 1}  # the axis of w that they are
         channels = f"{self.x[1]}"
         if self.w and self.op in outputs:
@@ -168,6 +175,7 @@ def shufflenet_v2() -> Iterator[Layer]:
             yield from conv_norm(f"{unit}.dw", half, half, side, "", 3, s, groups=half)
             side //= s
             yield from conv_norm(f"{unit}.pw2", half, half, side, "relu")
+            yield Layer(f"{unit}.cat", "cat", *[(1, half, side, side)] * 2)
             yield bare(f"{unit}.shuffle", "channel_shuffle", o, side, groups=2)
         c = o
     yield from conv_norm("conv5", c, 1024, side, "relu")
@@ -190,6 +198,7 @@ def squeezenet() -> Iterator[Layer]:
         yield from conv_relu(f"fire{fire}.squeeze", c, squeeze, side)
         yield from conv_relu(f"fire{fire}.expand1x1", squeeze, expand, side)
         yield from conv_relu(f"fire{fire}.expand3x3", squeeze, expand, side, k=3)
+        yield Layer(f"fire{fire}.cat", "cat", *[(1, expand, side, side)] * 2)
         c, before = 2 * expand, side
     yield from conv_relu("conv10", c, 1000, before)
     yield bare("pool10", "adaptive_avg_pool2d", 1000, before, output_size=1)

@@ -17,6 +17,7 @@ import contextlib
 import importlib
 import math
 import pkgutil
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -59,6 +60,8 @@ def call(functional: Any, layer: Layer, x: Any, w: Any, b: Any) -> Any:
         return unfold(functional, layer, x)
     if layer.op in ("group_norm", "layer_norm"):
         return getattr(functional, layer.op)(x, weight=w, bias=b, **layer.attrs)
+    if layer.op == "cat":  # a function of the whole package: nanoconv.cat, torch.cat
+        return sys.modules[functional.__name__.partition(".")[0]].cat((x, w), 1)
     inputs = (x,) if w is None else (x, w) if b is None else (x, w, b)
     return getattr(functional, SAME.get(layer.op, layer.op))(*inputs, **layer.attrs)
 

@@ -337,6 +337,7 @@ def large(name):
         "silu_f32": ([(x.size,)], [x.reshape(-1)], (x.size,)),
         "silu_backward_f32": ([(x.size,)], [x.reshape(-1), x.reshape(-1)], (x.size,)),
         "channel_shuffle_f32": ([(3200, 36)], [matrix[:, :36].copy()], (3200, 36, 3)),
+        "cat_f32": ([(2, 40, 40, 59)], [(x, x[..., 5:27])], (2, 59, 40, 40)),
     }[name]
 
 
@@ -369,6 +370,7 @@ def large(name):
         ("activation", "silu_f32"),
         ("activation", "silu_backward_f32"),
         ("shuffle", "channel_shuffle_f32"),
+        ("cat", "cat_f32"),
     ],
 )
 def test_any_number_of_threads_gives_the_same_bits(family, name):

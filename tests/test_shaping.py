@@ -7,12 +7,14 @@ import math
 import numpy as np
 import pytest
 from elementary import axis, check, ids, nc_or_torch, shapes_with
-from harness import Case, torch
+from harness import Case, installed_rungs, rungs_taken, torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import nanoconv as nc
+from nanoconv.dispatch import is_channel_slice
+from nanoconv.ops import shaping
 
 # --------------------------------------------------------------------------- what to draw
 
@@ -486,6 +488,34 @@ def test_cat_skips_what_lists_are_begun_with(shapes, dim):
         results.append([tuple(t.shape) for t in (y, *(leaf.grad for leaf in leaves))])
         results[-1] += [leaf.grad.tolist() for leaf in leaves]
     assert results[0] == results[1]
+
+
+LARGE = np.random.default_rng(0).standard_normal((2, 33, 33, 40), np.float32).transpose(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("images", "rung"),
+    [
+        ((LARGE, LARGE[:, :3]), "cython.rows"),
+        ((LARGE[:, 1:33], LARGE, LARGE[:, 39:]), "cython.rows"),
+        ((np.zeros(0, np.float32), LARGE, np.zeros(0, np.float32)), "cython.rows"),
+        ((LARGE[:, :0], LARGE), "numpy"),  # too small a first one
+        ((LARGE, LARGE[:, ::2]), "numpy"),
+        ((LARGE, np.ascontiguousarray(LARGE)), "numpy"),
+        ((LARGE, LARGE[..., ::-1]), "numpy"),
+        ((LARGE.astype("int64"),) * 2, "numpy"),
+        ((LARGE.astype("float64"),) * 2, "numpy"),
+    ],
+)
+def test_cat_of_large_images(images, rung):
+    if rung not in installed_rungs(shaping.CHANNELS):
+        pytest.skip(f"{rung} is not installed")
+    with nc.use("auto"), rungs_taken() as taken:
+        y = nc.cat([nc.from_numpy(x) for x in images], 1)
+    assert [ran.rung for ran in taken] == [rung]
+    parts = [x for x in images if x.ndim == 4]
+    np.testing.assert_array_equal(y.numpy(), np.concatenate(parts, 1))
+    assert y.is_contiguous(nc.channels_last) or not all(map(is_channel_slice, parts))
 
 
 def test_iteration_and_length():

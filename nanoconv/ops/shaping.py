@@ -22,11 +22,22 @@ from typing import Any
 
 import numpy as np
 
-from ..dispatch import Op, is_channels_last, nchw, nhwc
+from ..dispatch import (
+    Body,
+    Kernel,
+    Ladder,
+    Op,
+    at_least,
+    is_channel_slice,
+    is_channels_last,
+    nchw,
+    nhwc,
+)
 from ..tape import Part
 from ..tensor import DTYPES, Index, Tensor, apply, method, operand, plain_index
 
 Array = np.ndarray
+FLOAT32 = np.dtype(np.float32)
 contiguous_format, channels_last = "contiguous", "channels_last"  # for `memory_format`
 
 
@@ -235,8 +246,52 @@ def t(input: Tensor) -> Tensor:
 LEGACY_EMPTY = (0,)  # a tensor of this shape may stand among others of any shape: cat skips it
 
 
+def cat_loops(y, xs, sizes):
+    N, _, H, W = sizes
+    before = 0
+    for x in xs:
+        C = x.shape[1]
+        for n in range(N):
+            for c in range(C):
+                for h in range(H):
+                    for w in range(W):
+                        y[n, before + c, h, w] = x[n, c, h, w]
+        before += C
+
+
+def cat_forward(*xs: Array) -> Array:
+    return np.concatenate(xs, axis=1)
+
+
+def channels_innermost(*xs: Array) -> bool:
+    """Channels-last images of 2×2 pixels or more, or some of their channels, in float32."""
+    return xs[0].dtype == FLOAT32 and all(map(is_channel_slice, xs))
+
+
+def call_cat(body: Body, *xs: Array) -> Array:
+    N, _, H, W = xs[0].shape
+    shape = (N, sum(x.shape[1] for x in xs), H, W)
+    y, memory = body.output(shape, xs[0].dtype)
+    body(memory, tuple(map(body.input, xs)), sizes=shape)
+    return y
+
+
+LARGE = at_least(1 << 16)  # below, no threads are worth it, and NumPy's call costs less
+
+CHANNELS = Ladder(
+    "cat",  # of images along axis 1; all others NumPy joins
+    reference=cat_forward,
+    kernels=[Kernel("cython.rows", "cat_cy:cat_f32", channels_innermost, LARGE)],
+    call=call_cat,
+    loops=cat_loops,
+)
+
+
 def _cat(*xs: Array, dim: int) -> Array:
-    return np.concatenate([x for x in xs if x.shape != LEGACY_EMPTY] or xs, axis=dim)
+    parts = [x for x in xs if x.shape != LEGACY_EMPTY] or xs
+    if dim == 1 and parts[0].ndim == 4:
+        return CHANNELS(*parts)
+    return np.concatenate(parts, axis=dim)
 
 
 def _uncat(dy: Array, y: None, *xs: Array, dim: int) -> tuple[Array, ...]:
@@ -245,7 +300,7 @@ def _uncat(dy: Array, y: None, *xs: Array, dim: int) -> tuple[Array, ...]:
     return tuple(piece.reshape(x.shape) for piece, x in zip(pieces, xs, strict=True))
 
 
-CAT = Op("cat", _cat, _uncat, keeps="")
+CAT = Op("cat", _cat, _uncat, keeps="", is_ladder=True)
 STACK = Op(
     "stack",
     lambda *xs, dim: np.stack(xs, axis=dim),
@@ -261,7 +316,8 @@ def _checked_list(op: str, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
     for k, tensor in enumerate(tensors):
         if not isinstance(tensor, Tensor):
             raise TypeError(f"{op}: tensors[{k}] must be a Tensor, got {type(tensor).__name__}")
-        operand(tensor, tensors[0], op)
+        if tensor.dtype is not tensors[0].dtype:  # the same object, nearly always
+            operand(tensor, tensors[0], op)
     return tensors
 
 
@@ -271,19 +327,22 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     As in PyTorch, a tensor of shape (0,) may stand anywhere: what a list is begun with.
     """
     tensors = _checked_list("cat", tensors)
-    m, first = next(
-        ((n, t) for n, t in enumerate(tensors) if t.shape != LEGACY_EMPTY), (0, tensors[0])
-    )
-    if first.ndim == 0:
+    shapes = [tensor.shape for tensor in tensors]
+    m = 0
+    if shapes[0] == LEGACY_EMPTY:
+        m = next((n for n, shape in enumerate(shapes) if shape != LEGACY_EMPTY), 0)
+    first = shapes[m]
+    if not first:
         raise ValueError(f"cat: tensors[{m}] is a scalar, expected at least one axis; use stack()")
-    k = axis("cat", dim, first.ndim)
-    others = first.shape[:k] + first.shape[k + 1 :]
-    for n, tensor in enumerate(tensors):
-        fits = tensor.ndim == first.ndim and tensor.shape[:k] + tensor.shape[k + 1 :] == others
-        if not fits and tensor.shape != LEGACY_EMPTY:
+    k = axis("cat", dim, len(first))
+    for n, shape in enumerate(shapes):
+        if shape in (first, LEGACY_EMPTY):
+            continue
+        others, expected = shape[:k] + shape[k + 1 :], first[:k] + first[k + 1 :]
+        if len(shape) != len(first) or others != expected:
             raise ValueError(
-                f"cat: tensors[{n}] has shape {list(tensor.shape)}, tensors[{m}] has "
-                f"{list(first.shape)}; they may differ only in axis {k}"
+                f"cat: tensors[{n}] has shape {list(shape)}, tensors[{m}] has "
+                f"{list(first)}; they may differ only in axis {k}"
             )
     return apply(CAT, *tensors, dim=k)
 

@@ -1,4 +1,4 @@
-"""Interpolation, pixel shuffle."""
+"""Interpolation, pixel shuffle, joining channels."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import math
 from fractions import Fraction
 
 import numpy as np
+from elementary import nc_or_torch
 from harness import Case
 from hypothesis import strategies as st
 
-from nanoconv.ops import interpolate, pixel_shuffle, pool2d
+from nanoconv.ops import interpolate, pixel_shuffle, pool2d, shaping
 
 from .draws import batches, channels
 
@@ -87,6 +88,18 @@ def blocks(draw, name):
     return {"x": (*draw(LEADING), *image)}, {name: r}
 
 
+# --------------------------------------------------------------------------- joining channels
+
+
+@st.composite
+def images(draw):
+    """One to three images, of which all channels from `first` on are joined."""
+    N, first = draw(batches), draw(st.sampled_from((0, 0, 2)))
+    pixels = draw(st.sampled_from(((2, 3), (3, 5), (4, 2), (1, 1), (3, 1), (0, 2))))
+    count = draw(st.integers(1, 3))
+    return {name: (N, first + draw(channels), *pixels) for name in "abc"[:count]}, {"first": first}
+
+
 SHAPING = [
     Case(
         "interpolate",
@@ -125,6 +138,14 @@ SHAPING = [
         blocks("downscale_factor"),
         lambda shapes, attrs: 1,
         (pixel_shuffle.SHUFFLE, pixel_shuffle.UNSHUFFLE),
+        multilinear=True,
+    ),
+    Case(
+        "cat",
+        lambda F, *xs, first: nc_or_torch(xs[0]).cat([x[:, first:] for x in xs], 1),
+        images(),
+        lambda shapes, attrs: 1,
+        (shaping.CHANNELS,),
         multilinear=True,
     ),
 ]

@@ -11,7 +11,9 @@
    layout   what a depthwise convolution or a maximum slides over is kept in a ring of some rows:
             row h of the image stands in slot h % rows, with zeros on its left and right; above and
             below the image stands one row of zeros for all. What a 1×1 convolution reads are the R
-            rows that were just made. The first part reads a whole image, the last one writes one
+            rows that were just made. The first part reads a whole image, the last one writes one.
+            If the first part turns planes into pixels, the convolution behind it has the rows that
+            it needs made anew each time, one behind the other: its window may be of any height
    loops    bands of R rows of y → parts, from the first to the last → as in each part's own step
    why      an expanded image is several times as large as the second-level cache: written and read
             once, it takes as long as the multiply-adds that make it. A ring of a few rows stays.
@@ -24,6 +26,7 @@
 
 #include "conv_steps.h"
 #include "depthwise_rows.h"
+#include "layout_steps.h"
 #include "pool_steps.h"
 
 #define MOST_PARTS 8
@@ -69,15 +72,40 @@ static float *band_row(const band *b, ptrdiff_t j, ptrdiff_t h, ptrdiff_t *rows)
     return b->memory[j] + slot * y->row;
 }
 
+static int from_planes(const band *b, ptrdiff_t j) {
+    return j == 1 && b->parts[0].run == planes_to_image_step;
+}
+
+/* Rows of x under `rows` rows of a convolution; all its taps may stand in one segment. */
+static ptrdiff_t rows_under(const step *conv, ptrdiff_t rows) {
+    const window *of = &conv->of;
+    ptrdiff_t KH = of->KH * conv->K / (of->KW * conv->x.C);
+    return (rows - 1) * of->sh + (KH - 1) * of->dh + 1;
+}
+
+/* The rows of pixels under the rows i0 ≤ i < i1 of part 1, zeros where the image has none. */
+static const float *pixels_of_planes(const band *b, ptrdiff_t i0, ptrdiff_t i1) {
+    const step *s = &b->parts[0], *conv = &b->parts[1];
+    ptrdiff_t first = i0 * conv->of.sh - conv->of.pt, rows = rows_under(conv, i1 - i0);
+    float *to = b->memory[0];
+    for (ptrdiff_t h = first; h < first + rows; h++, to += s->y.row)
+        if (h < 0 || h >= s->y.H)
+            clear(to, s->y.W * s->y.pitch);
+        else
+            planes_to_pixels(s, to, h);
+    return b->memory[0] - conv->of.pl * s->y.pitch;
+}
+
 static void conv_band(const band *b, ptrdiff_t j, ptrdiff_t i0, ptrdiff_t i1) {
     const step *s = &b->parts[j];
     const window *of = &s->of;
     ptrdiff_t vectors = ceil_div(s->y.C, LANES);
     for (ptrdiff_t i = i0, rows, others; i < i1; i += rows) {
         float *y = band_row(b, j, i, &rows);
-        const float *x = j ? band_row(b, j - 1, i, &others)
-                           : pixel(&s->x, i * of->sh - of->pt, -of->pl);
         rows = smaller(rows, i1 - i);
+        const float *x = from_planes(b, j) ? pixels_of_planes(b, i, i + rows)
+                         : j               ? band_row(b, j - 1, i, &others)
+                                           : pixel(&s->x, i * of->sh - of->pt, -of->pl);
         conv_rows at = {
             .x = x, .y = y, .r = s->r.at ? pixel(&s->r, i, 0) : NULL,
             .x_row = of->sh * s->x.row, .y_row = s->y.row, .r_row = s->r.row, .W = s->y.W,
@@ -123,7 +151,7 @@ static void max_pool_band(const band *b, ptrdiff_t j, ptrdiff_t i0, ptrdiff_t i1
 static void produce(band *b, ptrdiff_t j, ptrdiff_t end) {
     ptrdiff_t begin = b->done[j];
     if (begin >= end) return;
-    if (j) produce(b, j - 1, end_needed(&b->parts[j], end));
+    if (j && !from_planes(b, j)) produce(b, j - 1, end_needed(&b->parts[j], end));
     b->oldest[j] = begin;
     if (b->parts[j].run == depthwise_step)
         depthwise_band(b, j, begin, end);
@@ -144,6 +172,7 @@ static ptrdiff_t band_memory(const step *s, float *scratch, band *b) {
         const step *next = &s->parts[j + 1];
         const image *y = &s->parts[j].y;
         if (slides(next)) R = (R - 1) * next->of.sh + (next->of.KH - 1) * next->of.dh + 1;
+        if (s->parts[j].run == planes_to_image_step) R = rows_under(next, R);
         if (b) {
             b->rows[j] = R;
             b->memory[j] = scratch + used + y->left * y->pitch;

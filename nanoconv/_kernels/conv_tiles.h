@@ -39,14 +39,21 @@ typedef struct {
     int has_low, has_high; /* of a clamp: each bound that is one costs an instruction */
 } conv_part;
 
-/* The activations that are seldom, one register after the other, outside of the tiles. */
+/* The other activations than clamps, one register after the other, outside of the tiles, where each
+   would be unrolled for every sum. */
+static ALWAYS_INLINE void activate_pixels_by(const int32_t activation, float *y,
+                                             const conv_part *of, ptrdiff_t pixels,
+                                             ptrdiff_t width) {
+    for (ptrdiff_t m = 0; m < pixels; m++, y += of->y_step)
+        for (ptrdiff_t n = 0; n < width; n += LANES)
+            store(y + n, activate(load(y + n), activation, of->low, of->high));
+}
 static NOINLINE void activate_pixels(float *y, const conv_part *of, ptrdiff_t pixels,
                                      ptrdiff_t width) {
-    for (ptrdiff_t m = 0; m < pixels; m++)
-        for (ptrdiff_t n = 0; n < width; n += LANES) {
-            float *p = y + m * of->y_step + n;
-            store(p, activate(load(p), of->activation, of->low, of->high));
-        }
+    if (of->activation == HARDSWISH) /* so short that to choose it each time would take longer */
+        activate_pixels_by(HARDSWISH, y, of, pixels, width);
+    else
+        activate_pixels_by(of->activation, y, of, pixels, width);
 }
 
 /* Two k at a time: what counts k takes slots that multiply-adds could have. */

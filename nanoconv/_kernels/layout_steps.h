@@ -57,24 +57,26 @@ static void planes_to_row(float *y, ptrdiff_t pitch, const float *x, const float
         }
 }
 
-/* y = x, planes. The pixels of y may also have no lanes to spare, as few channels do that the
-   first convolution reads as one run. */
-static void planes_to_image_step(const step *s, ptrdiff_t t, ptrdiff_t T) {
+/* Row h of y = x, planes. The pixels of y may also have no lanes to spare, as few channels do that
+   the first convolution reads as one run. */
+static void planes_to_pixels(const step *s, float *to, ptrdiff_t h) {
     const image *x = &s->x, *y = &s->y;
     ptrdiff_t C = x->C, plane = x->H * x->W;
+    const float *from = x->at + h * x->W;
+    if (y->pitch == 3)
+        interleave_colours(to, from, plane, y->W);
+    else if (y->pitch >= LANES)
+        planes_to_row(to, y->pitch, from, x->at + C * plane, C, plane, y->W);
+    else
+        for (ptrdiff_t w = 0; w < y->W; w++)
+            for (ptrdiff_t c = 0; c < y->pitch; c++)
+                to[w * y->pitch + c] = c < C ? from[c * plane + w] : 0;
+}
+
+static void planes_to_image_step(const step *s, ptrdiff_t t, ptrdiff_t T) {
+    const image *y = &s->y;
     ptrdiff_t h0 = share(y->H, t, T), h1 = share(y->H, t + 1, T);
-    for (ptrdiff_t h = h0; h < h1; h++) {
-        const float *from = x->at + h * x->W;
-        float *to = pixel(y, h, 0);
-        if (y->pitch == 3)
-            interleave_colours(to, from, plane, y->W);
-        else if (y->pitch >= LANES)
-            planes_to_row(to, y->pitch, from, x->at + C * plane, C, plane, y->W);
-        else
-            for (ptrdiff_t w = 0; w < y->W; w++)
-                for (ptrdiff_t c = 0; c < y->pitch; c++)
-                    to[w * y->pitch + c] = c < C ? from[c * plane + w] : 0;
-    }
+    for (ptrdiff_t h = h0; h < h1; h++) planes_to_pixels(s, pixel(y, h, 0), h);
     clear_sides(y, h0, h1);
 }
 

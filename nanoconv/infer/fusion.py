@@ -1,8 +1,9 @@
 """Which steps become one, that goes down the image a band of rows at a time.
 
 A chain of steps each of which is the only reader of the one before: convolutions 1×1, depthwise
-ones and maxima, the first a convolution of any window. It pays where what lies between is too large
-for the second-level cache (_kernels/band_steps.h).
+ones and maxima, the first a convolution of any window; before it may stand the step that makes
+pixels of the input's planes. It pays where what lies between is too large for the second-level
+cache (_kernels/band_steps.h).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from .steps import ONE_BY_ONE, Draft
 LARGE = 150_000  # floats of an image between two steps: with the others', more than L2 holds
 LEAST_HEIGHT = 24  # rows of the last part: below, bands are half of the image
 MOST_WEIGHTS = 100_000  # floats of all parts: they must stay in L2 beside the bands
-MOST_PARTS = 6  # band_steps.h takes 8
+MOST_PARTS = 7  # band_steps.h takes 8
 SLIDING = ("depthwise", "max_pool")
 MOST_SLIDING = 2  # of these: where bands of two threads meet, each adds to what both compute
 
@@ -49,26 +50,30 @@ def weights(draft: Draft) -> int:
 
 def begins(draft: Draft) -> bool:
     """True if this step can be the first part of a chain."""
-    return draft.kernel == "depthwise" or (draft.kernel == "conv" and draft.window[-1] == 1)
+    if draft.kernel == "conv":
+        return draft.window[-1] == 1
+    return draft.kernel in ("depthwise", "planes_to_image")
 
 
 def continues(chain: list[Draft], draft: Draft, readers: dict[Buffer, int]) -> bool:
     """True if this step can be the next part of a chain."""
     last, buffer = chain[-1], chain[-1].y.buffer
-    KH, KW, _, sw, _, _, dh, dw, _ = draft.window
+    KH, KW, _, sw, _, _, dh, dw, G = draft.window
+    of_planes = last.kernel == "planes_to_image" and draft.kernel == "conv" and G == 1
     fits = {
-        "conv": draft.window == ONE_BY_ONE and draft.gather is None,
+        "conv": of_planes or (draft.window == ONE_BY_ONE and draft.gather is None),
         "depthwise": KH <= 5 and dh == 1,
         "max_pool": (KH, KW, dh, dw) == (3, 3, 1, 1) and sw <= 2,
     }
     return (
         fits.get(draft.kernel, False)
+        and (of_planes or last.kernel != "planes_to_image")
         and draft.x == last.y
         and last.y.whole()
         and buffer.parent is None
         and readers.get(buffer) == 1
         and last.r is None
-        and last.y.H * last.y.W * last.y.C >= LARGE
+        and (of_planes or last.y.H * last.y.W * last.y.C >= LARGE)
         and draft.y.H >= LEAST_HEIGHT
         and len(chain) < MOST_PARTS
         and sum(part.kernel in SLIDING for part in (*chain, draft)) <= MOST_SLIDING
@@ -78,7 +83,7 @@ def continues(chain: list[Draft], draft: Draft, readers: dict[Buffer, int]) -> b
 
 def closed(chain: list[Draft]) -> list[Draft]:
     """A chain as one step, if it is one."""
-    if len(chain) < 2:
+    if len(chain) < 2 or [part.kernel for part in chain] == ["planes_to_image", "conv"]:
         return chain
     first, last = chain[0], chain[-1]
     for part in chain[:-1]:

@@ -251,8 +251,10 @@ def block(m: One, x: nc.Tensor) -> nc.Tensor:
     if m["expand"]:
         y = F.relu6(F.conv2d(y, m.weight(D, C, 1, 1, number=1), m.weight(D, number=2)))
     elif m["stem"]:
-        w = m.weight(D, C, 3, 3, number=1)
-        y = F.relu(F.conv2d(y, w, None, 2, 1))
+        S = m["stem"]
+        y = F.relu(
+            F.conv2d(y, m.weight(D, C, S, S, number=1), None, 2, (S // 2, S // 2, S // 2, S - 1))
+        )
     D = y.shape[1]
     y = F.conv2d(y, m.weight(D, 1, K, K, number=3), m.weight(D, number=4), s, K // 2, 1, D)
     z = F.conv2d(F.hardswish(y), m.weight(m["O"], D, 1, 1, number=5))
@@ -288,7 +290,8 @@ MODELS: dict[str, st.SearchStrategy] = {
                         kernel=st.sampled_from([(3, 3), (5, 5), (7, 7), (1, 1), (3, 1), (2, 4)]),
                         times=st.sampled_from([1, 1, 1, 2, 3]), **conv_attrs),
     "band": rounds("band", block, D=few_or_many, O=few_or_many, window=st.sampled_from([3, 5]),
-                   stride=st.sampled_from([1, 1, 2]), expand=yes_or_no, stem=yes_or_no),
+                   stride=st.sampled_from([1, 1, 2]), expand=yes_or_no,
+                   stem=st.sampled_from([0, 3, 7])),
     "linear": rounds("linear", linear, bias=yes_or_no, activation=activations,
                      O=st.sampled_from([1, 3, L, L + 1, 8 * L, 8 * L + 1, 130, 20 * L])),
     "max_pool": rounds("max_pool", pooling, dilation=st.sampled_from([1, 1, 2]), **pool_attrs),
@@ -544,6 +547,15 @@ def test_bands_are_as_they_are_for_large_images() -> None:
     """A block of MobileNetV2 at its own size, without changing any threshold."""
     assert fusion.LEAST_HEIGHT > 1
     model = One("band", 16, 56, 56, block, (("D", 96), ("O", 24), ("window", 3), ("stride", 2),
-                ("expand", True), ("stem", False)))  # fmt: skip
+                ("expand", True), ("stem", 0)))  # fmt: skip
     session, _ = check(model, model.input())
     assert "band" in kernels(session)
+
+
+@pytest.mark.parametrize("stem", [3, 7])
+def test_a_band_begins_with_the_planes_of_the_input(stem: int) -> None:
+    model = One("band", 3, 150, 131, block, (("D", 40), ("O", 24), ("window", 3), ("stride", 1),
+                ("expand", False), ("stem", stem)))  # fmt: skip
+    session, _ = check(model, model.input())
+    (band, *_), parts = session.segments[0].plan.drafts, ["planes_to_image", "conv", "depthwise"]
+    assert [part.kernel for part in band.parts][:3] == parts

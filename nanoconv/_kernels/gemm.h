@@ -37,9 +37,8 @@
 #define ROW_BLOCK 96
 #define K_BLOCK 256
 #define FETCHED 32 /* two cache lines */
-#define PIECE 10240 /* floats of a panel that stay in L1 while several tiles read them */
 
-/* PANEL, and TILE(R, V) for every tile whose sums, one row of B and one broadcast fit. */
+/* PIECE, PANEL, and TILE(R, V) for every tile whose sums, one row of B and one broadcast fit. */
 #define ROWS_4(V) TILE(1, V) TILE(2, V) TILE(3, V) TILE(4, V)
 #define ROWS_6(V) ROWS_4(V) TILE(5, V) TILE(6, V)
 #define ROWS_8(V) ROWS_6(V) TILE(7, V) TILE(8, V)
@@ -47,10 +46,12 @@
 #define ROWS_16(V) ROWS_12(V) TILE(13, V) TILE(14, V) TILE(15, V) TILE(16, V)
 #define MOST_TILE_ROWS 16
 #if REGISTERS >= 32
+#define PIECE 10240 /* floats of a panel that stay in L1, of 48 KB, while several tiles read them */
 #define PANEL 4
 #define ALL_TILES ROWS_16(1) ROWS_12(2) ROWS_8(3) ROWS_6(4)
 static const int TILE_ROWS[PANEL + 1] = {0, 16, 12, 8, 6};
 #else
+#define PIECE 7168 /* of 32 KB */
 #define PANEL 3
 #define ALL_TILES ROWS_12(1) ROWS_6(2) ROWS_4(3)
 static const int TILE_ROWS[PANEL + 1] = {0, 12, 6, 4};

@@ -46,15 +46,15 @@
 #define ROWS_16(V) ROWS_12(V) TILE(13, V) TILE(14, V) TILE(15, V) TILE(16, V)
 #define MOST_TILE_ROWS 16
 #if REGISTERS >= 32
-#define PIECE 10240 /* floats of a panel that stay in L1, of 48 KB, while several tiles read them */
 #define PANEL 4
 #define ALL_TILES ROWS_16(1) ROWS_12(2) ROWS_8(3) ROWS_6(4)
 static const int TILE_ROWS[PANEL + 1] = {0, 16, 12, 8, 6};
+#define PIECE 10240 /* floats of a panel that stay in L1, of 48 KB, while several tiles read them */
 #else
-#define PIECE 7168 /* of 32 KB */
 #define PANEL 3
 #define ALL_TILES ROWS_12(1) ROWS_6(2) ROWS_4(3)
 static const int TILE_ROWS[PANEL + 1] = {0, 12, 6, 4};
+#define PIECE 7168 /* of 32 KB */
 #endif
 #define MOST_FLOATS (24 * LANES) /* in any tile: 12 x 2 and 8 x 3, 6 x 4 vectors */
 

@@ -491,6 +491,23 @@ def test_a_value_in_a_gather_and_then_in_a_concatenation() -> None:
     check(model, rng.standard_normal((1, 3, 10, 9)).astype("f4"))
 
 
+@pytest.mark.parametrize("C", [L, L + 3])
+@pytest.mark.parametrize("reversed_", [False, True])
+def test_a_shuffle_of_a_whole_image_and_of_part_of_a_larger_one(C: int, reversed_: bool) -> None:
+    """Both have the same rows and columns, but their rows are not as far apart in memory."""
+    rng = np.random.default_rng(C)
+    shapes = [(C, 3, 1, 1), (C, C, 1, 1), (5, 2 * C, 3, 3), (2 * C, 1, 3, 3)]
+    ws = [nc.tensor(rng.standard_normal(s).astype("f4")) for s in shapes]
+
+    def model(x: nc.Tensor) -> Any:
+        a = F.relu(F.conv2d(x, ws[0]))
+        parts = [F.conv2d(a, ws[1], None, 2), a[:, :, :4, :4]]
+        y = F.channel_shuffle(nc.cat(parts[::-1] if reversed_ else parts, 1), 2)
+        return F.conv2d(y, ws[2], padding=1), F.conv2d(y, ws[3], None, 1, 1, 1, 2 * C), y
+
+    check(model, rng.standard_normal((1, 3, 8, 8)).astype("f4"))
+
+
 @pytest.mark.parametrize("C", [1, 3, L, L + 1])
 def test_a_flattened_image_is_one_with_a_halo(C: int) -> None:
     """Its memory had another image before: around it, and behind its channels, there are zeros."""

@@ -49,7 +49,8 @@ def weights(draft: Draft) -> int:
 
 def begins(draft: Draft) -> bool:
     """True if this step can be the first part of a chain."""
-    return draft.kernel == "depthwise" or (draft.kernel == "conv" and draft.window[-1] == 1)
+    whole = draft.kernel == "depthwise" and draft.gather is None
+    return whole or (draft.kernel == "conv" and draft.window[-1] == 1)
 
 
 def continues(chain: list[Draft], draft: Draft, readers: dict[Buffer, int]) -> bool:

@@ -7,6 +7,7 @@ shuffled or reversed channels, every other pixel, a wider halo that another read
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -492,6 +493,124 @@ def test_a_value_in_a_gather_and_then_in_a_concatenation() -> None:
         return F.conv2d(some, w[2], padding=1), F.conv2d(nc.cat([a, b], 1), w[3])
 
     check(model, rng.standard_normal((1, 3, 10, 9)).astype("f4"))
+
+
+@dataclass(frozen=True)
+class Shuffled:
+    """A depthwise convolution of a value whose channels lie in several images, and a reader."""
+
+    C: int
+    pick: Callable[[nc.Tensor], nc.Tensor]  # the value from three images side by side
+    stride: int = 1
+    pad: int = 1
+    side: int = 3
+    bias: bool = True
+    act: str = "none"
+    reader: str = "conv"
+
+    def __call__(self, x: nc.Tensor) -> Any:
+        rng = np.random.default_rng(self.C)
+
+        def w(*shape: int) -> nc.Tensor:
+            return nc.tensor(rng.standard_normal(shape).astype("f4"))
+
+        parts = [F.relu(F.conv2d(x, w(self.C, 3, 1, 1))) for _ in range(3)]
+        z = self.pick(nc.cat(parts, 1))
+        C = z.shape[1]
+        b = w(C) if self.bias else None
+        y = F.conv2d(z, w(C, 1, self.side, self.side), b, self.stride, self.pad, 1, C)
+        y = ACTIVATIONS[self.act](y)
+        if self.reader == "output":
+            return y, z
+        if self.reader == "alone":
+            return y
+        if self.reader == "twice":
+            y = F.conv2d(y, w(C, 1, 3, 3), None, 1, 1, 1, C)
+        if self.reader == "sum":
+            return y + F.sigmoid(y)
+        return F.conv2d(y, w(7, C, 1, 1)), F.conv2d(z, w(5, C, 1, 1))
+
+
+PICKS: dict[str, Callable[[nc.Tensor], nc.Tensor]] = {
+    "all": lambda t: F.channel_shuffle(t, 3),
+    "first half": lambda t: F.channel_shuffle(t, 3)[:, : t.shape[1] // 2],
+    "second half": lambda t: F.channel_shuffle(t, 3)[:, t.shape[1] // 2 :],
+    "of one image": lambda t: t[:, 1:3],
+    "reversed": lambda t: t.flip(1),
+    "every other pixel": lambda t: F.channel_shuffle(t, 3)[:, :, ::2, 1::2],
+}
+
+
+@pytest.mark.parametrize("reader", ["conv", "twice", "output", "sum"])
+@pytest.mark.parametrize("pick", PICKS)
+@pytest.mark.parametrize("C", [L // 2 + 1, L, 2 * L + 3])
+def test_a_depthwise_convolution_of_shuffled_images(C: int, pick: str, reader: str) -> None:
+    x = np.random.default_rng(1).standard_normal((3, 3, 9, 11)).astype("f4")
+    for model in (
+        Shuffled(C, PICKS[pick], reader=reader),
+        Shuffled(C, PICKS[pick], 2, 2, 5, False, "relu", reader),
+        Shuffled(C, PICKS[pick], (1, 2), 0, 1, act="silu", reader=reader),
+    ):
+        session, _ = check(model, x[:1])
+        check_batch(model, x)
+        few = C < L and "half" in pick  # so that most lanes would be for nothing
+        if reader in ("conv", "twice") and not few and pick != "every other pixel":
+            assert "copy" not in kernels(session)
+
+
+def test_few_channels_of_many_vectors_are_copied_before_a_depthwise_convolution() -> None:
+    """All lanes of the vectors would be filtered, for one channel of each."""
+    some = Shuffled(2 * L, lambda t: t[:, ::L], reader="alone")
+    twice = Shuffled(L, lambda t: nc.cat([t, t.flip(1)], 1), reader="alone")
+    x = np.random.default_rng(1).standard_normal((1, 3, 5, 6)).astype("f4")
+    for model in (some, twice):
+        session, _ = check(model, x)
+        assert kernels(session)[-3:] == ["copy", "depthwise", "image_to_planes"]
+
+
+@pytest.mark.parametrize("pick", PICKS)
+def test_trace_has_the_channels_of_such_a_convolution_in_their_order(pick: str) -> None:
+    x = np.random.default_rng(1).standard_normal((1, 3, 9, 11)).astype("f4")
+    models = [Shuffled(L + 3, PICKS[pick], act="silu", reader=name) for name in ("conv", "alone")]
+    with eager_to_fuse():
+        session, alone = (nc.compile(model, x.shape) for model in models)
+    same_bits(session.trace(x)["depthwise_conv2d_act"], alone(x), "traced")
+
+
+def test_no_band_begins_with_a_depthwise_convolution_of_several_images() -> None:
+    """Its output is whole and in order, but the rows of its input are not those of one image."""
+    rng = np.random.default_rng(0)
+    shapes = [(L, 3, 1, 1), (L, 3, 1, 1), (2 * L, 1, 3, 3), (5, 2 * L, 1, 1)]
+    ws = [nc.tensor(rng.standard_normal(s).astype("f4")) for s in shapes]
+
+    def model(x: nc.Tensor, two_orders: bool) -> Any:
+        a, b = F.conv2d(x, ws[0]), F.conv2d(x, ws[1])
+        other = nc.cat([b, a], 1) if two_orders else x  # only in one can they lie side by side
+        y = F.conv2d(nc.cat([a, b], 1), ws[2], None, 1, 1, 1, 2 * L)
+        return F.conv2d(y, ws[3]), other
+
+    x = rng.standard_normal((1, 3, 12, 9)).astype("f4")
+    for two_orders in (False, True):
+        with eager_to_fuse():
+            session, _ = check(partial(model, two_orders=two_orders), x)
+        assert ("band" in kernels(session)) == (not two_orders)
+
+
+@pytest.mark.parametrize("C", [L, L + 3])
+@pytest.mark.parametrize("reversed_", [False, True])
+def test_a_shuffle_of_a_whole_image_and_of_part_of_a_larger_one(C: int, reversed_: bool) -> None:
+    """Both have the same rows and columns, but their rows are not as far apart in memory."""
+    rng = np.random.default_rng(C)
+    shapes = [(C, 3, 1, 1), (C, C, 1, 1), (5, 2 * C, 3, 3), (2 * C, 1, 3, 3)]
+    ws = [nc.tensor(rng.standard_normal(s).astype("f4")) for s in shapes]
+
+    def model(x: nc.Tensor) -> Any:
+        a = F.relu(F.conv2d(x, ws[0]))
+        parts = [F.conv2d(a, ws[1], None, 2), a[:, :, :4, :4]]
+        y = F.channel_shuffle(nc.cat(parts[::-1] if reversed_ else parts, 1), 2)
+        return F.conv2d(y, ws[2], padding=1), F.conv2d(y, ws[3], None, 1, 1, 1, 2 * C), y
+
+    check(model, rng.standard_normal((1, 3, 8, 8)).astype("f4"))
 
 
 @pytest.mark.parametrize("C", [1, 3, L, L + 1])

@@ -229,28 +229,40 @@ static void depthwise_pack(float *packed, const float *w, ptrdiff_t taps, ptrdif
             store(packed, c + LANES <= C ? load(w + k * C + c) : load_first(w + k * C + c, C - c));
 }
 
-/* The whole image, whose halo is as wide as the windows need. Threads share out rows, as the
+/* Where the chunk of channels that begins at c ends: at most `most` that lie side by side. */
+static ptrdiff_t depthwise_end(const step *s, ptrdiff_t c, ptrdiff_t most) {
+    if (!s->gather) return c + most;
+    const int32_t *at = s->gather + c / LANES;
+    ptrdiff_t n = 1;
+    while (n * LANES < most && at[n] == at[0] + n * LANES) n++;
+    return c + n * LANES;
+}
+
+/* The whole image, whose halo is as wide as the windows need; or with `gather` vectors of several,
+   whose memory is alike: of each of y its place from x.at. Threads share out rows, as the
    convolutions before and behind do: most of what they read is in their own cache. */
 static void depthwise_step(const step *s, ptrdiff_t t, ptrdiff_t T) {
     const window *of = &s->of;
     ptrdiff_t H = s->y.H, C = depthwise_whole(s), chunk = depthwise_chunk(s);
     ptrdiff_t begin = share(H, t, T), end = share(H, t + 1, T);
     clear_sides(&s->y, begin, end);
-    for (ptrdiff_t c = 0; c < C; c += chunk)
+    for (ptrdiff_t c = 0, stop; c < C; c = stop) {
+        stop = depthwise_end(s, c, smaller(chunk, C - c));
+        ptrdiff_t moved = s->gather ? s->gather[c / LANES] - c : 0;
         for (ptrdiff_t i = begin, count; i < end; i += count) {
             const float *rows[DEPTHWISE_INPUTS], *res[2];
             float *out[2];
             count = smaller(end - i, 2);
             ptrdiff_t inputs = (count - 1) * of->sh + (of->KH - 1) * of->dh + 1;
             for (ptrdiff_t k = 0; k < inputs; k++)
-                rows[k] = pixel(&s->x, i * of->sh - of->pt + k, -of->pl);
+                rows[k] = pixel(&s->x, i * of->sh - of->pt + k, -of->pl) + moved;
             for (ptrdiff_t k = 0; k < count; k++) {
                 out[k] = pixel(&s->y, i + k, 0);
                 res[k] = s->r.at ? pixel(&s->r, i + k, 0) : NULL;
             }
-            depthwise_channels(s, rows, out, s->r.at ? res : NULL, count, c,
-                               smaller(c + chunk, C));
+            depthwise_channels(s, rows, out, s->r.at ? res : NULL, count, c, stop);
         }
+    }
 }
 
 #endif

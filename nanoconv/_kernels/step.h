@@ -47,7 +47,8 @@ struct step {
     image x, r, y;         /* input; a second one, or `at` is NULL; output */
     window of;
     const float *w, *b;    /* weights as the kernel packs them, bias of whole vectors */
-    const int32_t *gather; /* of each of the K channels that are read its place from x.at; or NULL */
+    const int32_t *gather; /* of each of the K channels that are read its place from x.at, or of
+                              each vector, as the kernel says; or NULL */
     float *scratch;        /* `scratch_floats` for each thread, one behind the other */
     ptrdiff_t scratch_floats;
     ptrdiff_t K;           /* channels that are read, of a group */

@@ -2,7 +2,7 @@
 
 winograd2/4   3×3 with stride 1, where the multiplications saved outweigh the transforms
 conv          everything else that is dense or grouped: tiles that read the image as it lies
-depthwise     a filter for each channel
+depthwise     a filter for each channel, wherever it lies
 linear        one image: every weight is read once
 """
 
@@ -16,7 +16,7 @@ from ..ops.depthwise_conv2d import MOST_ROWS
 from ..ops.geometry import Geometry, extent
 from . import packing
 from .layout import Halo, View
-from .plan import Lowering, UnsupportedError, activation, lowers, places
+from .plan import Lowering, UnsupportedError, activation, lowers, origin, places
 from .steps import Draft, Packed
 
 Array = np.ndarray
@@ -172,6 +172,8 @@ def depthwise_conv2d(low: Lowering, node: Node) -> None:
     if extent(geo.KH, geo.dh) + geo.sh > MOST_ROWS:
         raise UnsupportedError(node, f"sees more than {MOST_ROWS} rows")
     view = low.view(node.inputs[0])
+    if r is None and filtered_where_it_lies(low, view, geo):
+        return depthwise_of_vectors(low, node, geo, w, b)
     if geo.O != geo.C:  # a multiplier: every channel several times
         times = geo.O // geo.C
         x = low.copied(view.channels([c for c in range(geo.C) for _ in range(times)]))
@@ -187,9 +189,58 @@ def depthwise_conv2d(low: Lowering, node: Node) -> None:
         lambda: Packed(floats, lambda: packing.depthwise(low.machine, w)),
     )  # fmt: skip
     draft.b = bias(low, b, geo.O)
+    describe(draft, geo)
+    low.set(node, draft)
+
+
+def describe(draft: Draft, geo: Geometry) -> None:
     stride = f"/{geo.sh}" if geo.sh > 1 else ""
     draft.why = f"{geo.KH}×{geo.KW}{stride}, a filter for each channel"
     draft.macs = geo.O * geo.OH * geo.OW * geo.KH * geo.KW
+
+
+def filtered_where_it_lies(low: Lowering, view: View, geo: Geometry) -> bool:
+    """True if channels from here and there need no copy. To copy them takes several times as long
+    as to filter them, so it pays also if half of the lanes of their vectors are for nothing."""
+    lanes = low.machine.lanes
+    if geo.O != geo.C or view.is_image(lanes) or "copy" in view.cache:
+        return False
+    if len(set(view.places())) < view.C or (view.strided and around(geo) != (0, 0, 0, 0)):
+        return False  # a channel twice has two filters
+    vectors, _ = view.vectors(lanes)
+    return len(vectors) * lanes <= 2 * low.machine.whole(view.C) and low.share_shapes(view)
+
+
+def depthwise_of_vectors(
+    low: Lowering, node: Node, geo: Geometry, w: Array, b: Array | None
+) -> None:
+    """Each channel is filtered alone: so vectors are taken in the order in which they lie, weights
+    go to the lanes of their channels, and only the view of y has the channels in their order.
+    Lanes of other channels are computed, too, but nobody reads them."""
+    x, machine = low.view(node.inputs[0]), low.machine
+    for run in x.runs:
+        run.buffer.demand(around(geo))
+    vectors, lanes = x.vectors(machine.lanes)
+    C = len(vectors) * machine.lanes
+
+    def spread(numbers: Array) -> Array:
+        wide = np.zeros((C, *numbers.shape[1:]), np.float32)
+        wide[lanes] = numbers
+        return wide
+
+    def table() -> Array:
+        base = origin(x)
+        return np.array([buffer.at() + first - base for buffer, first in vectors], np.int32)
+
+    draft = Draft(
+        "depthwise", x, low.new(C, geo.OH, geo.OW), None, window(geo), geo.O,
+        activation(node.attrs),
+        lambda: Packed(C * geo.KH * geo.KW, lambda: packing.depthwise(machine, spread(w))),
+    )  # fmt: skip
+    draft.b = bias(low, None, C) if b is None else Packed(C, lambda: spread(b))
+    draft.gather, draft.lanes = table, lanes
+    describe(draft, geo)
+    draft.why += ", vectors through a table"
     low.set(node, draft)
 
 

@@ -52,7 +52,8 @@ def begins(draft: Draft) -> bool:
     """True if this step can be the first part of a chain."""
     if draft.kernel == "conv":
         return draft.window[-1] == 1
-    return draft.kernel in ("depthwise", "planes_to_image")
+    whole = draft.kernel == "depthwise" and draft.gather is None
+    return whole or draft.kernel == "planes_to_image"
 
 
 def continues(chain: list[Draft], draft: Draft, readers: dict[Buffer, int]) -> bool:

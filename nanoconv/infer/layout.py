@@ -6,7 +6,8 @@ buffer or channels from several: what cuts channels, strides over pixels, concat
 makes another view, and computes nothing. Only `Plan` turns both into numbers.
 
     slices    the parts of a concatenation are written into one buffer from the start
-    gather    a list of channels, of any buffers of one shape: a convolution reads through it
+    gather    a list of channels, of any buffers of one shape: a convolution reads through it;
+              or of vectors of channels, which a depthwise one filters in the order they lie in
 """
 
 from __future__ import annotations
@@ -120,7 +121,10 @@ class Run:
 
 @dataclass(frozen=True)
 class View:
-    """A value (C, H, W): its channels one run after the other; every sh-th row, sw-th column."""
+    """A value (C, H, W): its channels one run after the other; every sh-th row, sw-th column.
+
+    All its buffers have the same H and W.
+    """
 
     runs: tuple[Run, ...]
     H: int
@@ -161,8 +165,23 @@ class View:
 
     def channels(self, index: list[int]) -> View:
         """The channels of these numbers, in this order."""
-        every = [(run.buffer, run.first + k) for run in self.runs for k in range(run.count)]
+        every = self.places()
         return View(joined([every[k] for k in index]), *self.window())
+
+    def places(self) -> list[tuple[Buffer, int]]:
+        """Of each channel its buffer, and which channel it is there."""
+        return [(run.buffer, run.first + k) for run in self.runs for k in range(run.count)]
+
+    def vectors(self, lanes: int) -> tuple[list[tuple[Buffer, int]], list[int]]:
+        """Buffer and first channel of all whole vectors that have a channel of it, in the order in
+        which they lie in memory; and of each channel which lane it is of these."""
+        places = self.places()
+        order = {buffer: n for n, buffer in enumerate(dict.fromkeys(b for b, _ in places))}
+        found = sorted({(order[buffer], k // lanes) for buffer, k in places})
+        first = {vector: n * lanes for n, vector in enumerate(found)}
+        at = [first[order[buffer], k // lanes] + k % lanes for buffer, k in places]
+        buffers = list(order)
+        return [(buffers[n], v * lanes) for n, v in found], at
 
     def window(self) -> tuple[int, int, int, int, int, int]:
         return self.H, self.W, self.h0, self.w0, self.sh, self.sw

@@ -24,7 +24,8 @@ def channels(low: Lowering, node: Node) -> None:
     """No step, if those who read it can take channels from anywhere, or if the parts can be
     written side by side from the start."""
     views = [low.view(k) for k in node.inputs]
-    if len({view.window() for view in views}) > 1 or any(v.buffer.shape.frozen for v in views):
+    forms = {(view.buffer.H, view.buffer.W, *view.window()) for view in views}
+    if len(forms) > 1 or any(v.buffer.shape.frozen for v in views):
         views = [low.copied(view) for view in views]
     index = list(node.attrs["index"])
     if -1 in index:  # a channel of zeros

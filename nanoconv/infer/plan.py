@@ -134,7 +134,8 @@ class Lowering:
     def set(self, node: Node, draft: Draft) -> None:
         """A step that computes the node."""
         draft.value = node.output
-        self.views[node.output] = self.emit(draft)
+        y = self.emit(draft)
+        self.views[node.output] = y if draft.lanes is None else y.channels(draft.lanes)
 
     # ---- in and out
 

@@ -88,6 +88,7 @@ class Draft:
     why: str = ""
     macs: int = 0
     value: int | None = None  # the value of the graph that it computes
+    lanes: list[int] | None = None  # which channel of y is each of the value, if not the same one
 
     def views(self) -> list[View]:
         """All that it reads or writes, also inside of its parts."""

@@ -76,13 +76,15 @@ def of_steps(segment: Segment, found: dict[int, Array], threads: int) -> None:
     seen: dict[int, Array] = {}
 
     def see(n: int, memory: Any) -> None:
-        value, y = plan.drafts[n].value, plan.steps[n].y
+        value, lanes, y = plan.drafts[n].value, plan.drafts[n].lanes, plan.steps[n].y
         if value is None:
             return
         floats, shape = np.asarray(memory), segment.graph.shapes[value]
         if len(shape) == 4:
             strides = (0, 4, 4 * y.row, 4 * y.pitch)
-            seen[value] = np.lib.stride_tricks.as_strided(floats, shape, strides).copy()
+            every = (1, y.C, *shape[2:])
+            image = np.lib.stride_tricks.as_strided(floats, every, strides)
+            seen[value] = image.copy() if lanes is None else image[:, lanes]
         else:  # one pixel
             seen[value] = floats[: np.prod(shape)].reshape(shape).copy()
 

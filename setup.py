@@ -46,7 +46,7 @@ CFLAGS += ["-Wno-unused-function"]  # no module uses every static function of a 
 CFLAGS += ["-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
 CFLAGS += ["-fno-thread-jumps"]  # it takes the two selects of a clamp apart
 SHARED_CFLAGS = [] if "-O" in os.environ.get("CFLAGS", "") else ["-O2"]  # it has no hot loop
-LDFLAGS = ["-Wl,-s"]
+LDFLAGS = [] if "-g" in os.environ.get("CFLAGS", "").split() else ["-Wl,-s"]
 OPENMP = ["-fopenmp"]
 DIRECTIVES = {
     "language_level": "3",
@@ -170,6 +170,7 @@ class BuildKernels(build_ext):
         for c in folder.rglob("*.c"):
             if c.stat().st_mtime < Path("setup.py").stat().st_mtime:
                 c.unlink()  # the directives stand here
+        before = {c: (c.read_bytes(), c.stat().st_mtime_ns) for c in folder.rglob("*.c")}
         sources = {stem(extension): extension.sources for extension in self.extensions}
         modules = [Extension(f"nanoconv._kernels.{name}", pyx) for name, pyx in sources.items()]
         translated = []
@@ -183,6 +184,9 @@ class BuildKernels(build_ext):
                 nthreads=self.parallel,
                 quiet=True,
             )
+        for c, (text, time) in before.items():  # pip's Cython is newer each time, and all is new
+            if c.read_bytes() == text:
+                os.utime(c, ns=(time, time))  # or it would be compiled again
         for header in folder.rglob("*.h"):
             header.unlink()  # Cython's copies, which would hide later changes of the originals
         c = {stem(module): module.sources for module in translated}

@@ -1,8 +1,19 @@
 /* A stand-in for libgomp, for ThreadSanitizer: it knows how pthreads wait for each other, but not
    how GNU's OpenMP does, and would call every parallel region a race.
 
-       gcc -shared -fPIC -O1 -g -fsanitize=thread tools/tsan_openmp.c -o openmp.so
-       LD_PRELOAD="$(gcc -print-file-name=libtsan.so) $PWD/openmp.so" python …
+       CFLAGS="-O1 -g -fsanitize=thread" NANOCONV_BUILD_LEVELS=avx2 \
+           python setup.py -q build --build-base build/raced --build-lib build/raced/lib
+       gcc -shared -fPIC -O1 -g -fsanitize=thread tools/tsan_openmp.c -o build/openmp.so
+       OPENBLAS_NUM_THREADS=1 TSAN_OPTIONS=log_path=build/race PYTHONPATH=build/raced/lib \
+           setarch -R env LD_PRELOAD="$(gcc -print-file-name=libtsan.so) $PWD/build/openmp.so" \
+           pytest --hypothesis-profile=quick tests/test_infer_steps.py
+
+   with the level that `nanoconv config` names. A race is told in build/race.<process>, since pytest
+   keeps what is printed, and the process ends with 66. setarch: some versions of TSan do not start
+   where Linux puts a process anywhere in memory. NumPy and Python are not instrumented: of them
+   TSan sees the locks, among them the GIL, and calls such as memset, but no loads and stores. So
+   OpenBLAS may have no threads, as it waits for them in a way that TSan does not see. PyTorch
+   calls this stand-in, too: no test that compares with it runs here.
 
    A region starts its threads and joins them: nothing in it is hidden, and nothing is suppressed. */
 #include <pthread.h>

@@ -94,7 +94,7 @@ class Buffer:
 
     @property
     def form(self) -> tuple[int, ...]:
-        """Equal for buffers whose rows lie alike."""
+        """Equal for buffers whose rows lie alike; the first number is `floats`."""
         return self.floats, self.row, self.shape.halo.top
 
     def used(self, step: int) -> None:
@@ -217,20 +217,22 @@ def arena_floats(buffers: list[Buffer], threads: int, align: int = 16) -> int:
     it is always written by the same thread, in whose cache it is. To take lines from the other's
     cache takes longer than to compute what is written there.
     """
-    placed: list[Buffer] = []
-    for buffer in sorted(buffers, key=lambda b: (-b.floats, b.first)):
+    forms = [buffer.form for buffer in buffers]
+    placed: list[tuple[Buffer, tuple[int, ...]]] = []
+    order = sorted(range(len(buffers)), key=lambda k: (-forms[k][0], buffers[k].first))
+    for buffer, form in ((buffers[k], forms[k]) for k in order):
         taken = sorted(
-            (other.offset, other.offset + other.floats)
-            for other in placed
+            (other.offset, other.offset + theirs[0])
+            for other, theirs in placed
             if (other.first <= buffer.last and buffer.first <= other.last)
-            or (threads > 1 and other.form != buffer.form)
+            or (threads > 1 and theirs != form)
         )
         offset = 0
         for begin, stop in taken:
-            if offset + buffer.floats <= begin:
+            if offset + form[0] <= begin:
                 break
             offset = max(offset, math.ceil(stop / align) * align)
         buffer.offset = offset
-        placed.append(buffer)
-    end = max((buffer.offset + buffer.floats for buffer in placed), default=0)
+        placed.append((buffer, form))
+    end = max((buffer.offset + form[0] for buffer, form in placed), default=0)
     return math.ceil(end / align) * align

@@ -275,6 +275,8 @@ def _load(body: str, loops: Callable | None) -> Body:
 class Ladder:
     """All implementations of one computation; calling it runs the one that `choose` picks.
 
+    The first argument is an array, whose dtype is that of all.
+
     reference   NumPy on plain arrays: `reference(*args)` is the definition of the result
     loops       the same as literal nested loops: `loops(*outputs, *inputs, sizes)`
     kernels     fastest first

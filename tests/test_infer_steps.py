@@ -671,6 +671,19 @@ def test_bands_are_as_they_are_for_large_images() -> None:
     assert "band" in kernels(session)
 
 
+@pytest.mark.parametrize("kernel", ["conv", "winograd2", "winograd4"])
+def test_panels_that_are_more_than_a_first_level_cache(kernel: str) -> None:
+    """Sums over so many channels are taken in pieces, which begin where the one before ended."""
+    attrs = {"O": 4 * L + 1, "padding": (1, 1, 1, 1), "bias": True, "residual": True,
+             "activation": "relu", "kernel": (3, 3), "dilation": 1, "stride": 1}  # fmt: skip
+    function = convolution if kernel == "conv" else winograd
+    model = One(kernel, 650, 7, 6, function, tuple(attrs.items()))
+    skip = ["winograd"] if kernel == "conv" else []
+    with plan_as(kernel):
+        session, _ = check(model, model.input(), skip=skip)
+    assert kernel in kernels(session)
+
+
 @pytest.mark.parametrize("stem", [3, 7])
 def test_a_band_begins_with_the_planes_of_the_input(stem: int) -> None:
     model = One("band", 3, 150, 131, block, (("D", 40), ("O", 24), ("window", 3), ("stride", 1),

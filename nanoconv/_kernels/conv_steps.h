@@ -3,10 +3,12 @@
    layout   images as in step.h, whose halo is at least the padding. Both may have pixels that are C
             floats apart, without lanes that are 0: x is read one float at a time, and of y only
             what belongs to it is written
-   loops    groups → blocks of pixels → panels of output channels → pieces of a row → tiles
+   loops    groups → blocks of pixels → panels of output channels → pieces of a panel →
+            rows → tiles
    tile     conv_tiles.h
-   why      a block of some hundred pixels stays in L1 or L2 while all panels pass over it, a panel
-            while all tiles of the block do. Where the window never leaves a row (1×1, no halo
+   why      a block of some hundred pixels stays in L2 while all panels pass over it, a panel in L1
+            while all tiles of the block do; of one that is too large for L1, a piece does, and the
+            sums wait in y for the next. Where the window never leaves a row (1×1, no halo
             between the rows) a block is one run of pixels, so that tiles need not end with a row.
 
    Threads share out pixels, row by row; where there are few of them, vectors of output channels:

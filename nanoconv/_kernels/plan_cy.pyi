@@ -5,6 +5,7 @@ import numpy as np
 
 Array = np.ndarray
 
+def memory(floats: int) -> Any: ...
 def band_scratch(step: Any) -> int: ...
 
 class Program:
@@ -21,8 +22,8 @@ class Program:
         output_floats: Sequence[int],
     ) -> None: ...
     def run(
-        self, inputs: Sequence[Array], outputs: Sequence[Array], N: int, threads: int
-    ) -> None: ...
+        self, inputs: Sequence[Array], outputs: Sequence[Array], N: int, threads: int, team: int
+    ) -> float: ...
     def trace(
         self,
         inputs: Sequence[Array],

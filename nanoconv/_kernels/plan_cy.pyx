@@ -10,12 +10,11 @@ what one step writes is then still in the cache for the next, and nobody waits. 
 or a single image, is run by all threads together, step by step.
 """
 
-from cython.parallel cimport prange
+from cython.parallel cimport prange, threadid
 from cython.view cimport array as cvarray
 from libc.stdint cimport int32_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
-from posix.stdlib cimport posix_memalign
 
 from .step cimport Barrier, Image, Step, run_steps, run_team, time_team
 
@@ -25,6 +24,9 @@ cdef extern from "steps.h" nogil:
     ctypedef struct Band "band":
         pass
     Py_ssize_t band_memory(const Step *s, float *scratch, Band *b)
+
+cdef extern from "memory.h" nogil:
+    void *zeros_in_memory(size_t size)
 
 cdef enum Region:
     NOWHERE, ARENA, WEIGHTS, INPUT, OUTPUT
@@ -68,12 +70,19 @@ cdef class Owner:
         free(self.worker.barrier)
 
 
-cdef void *aligned_memory(size_t size) except NULL:
-    cdef void *memory = NULL
-    if posix_memalign(&memory, 64, size + 64):
-        raise MemoryError(f"a plan needs {size} bytes of memory for its intermediate images")
-    memset(memory, 0, size + 64)
+cdef void *zeros(size_t size) except NULL:
+    cdef void *memory = zeros_in_memory(size)
+    if memory == NULL:
+        raise MemoryError(f"a plan needs {size} bytes of memory")
     return memory
+
+
+def memory(Py_ssize_t floats):
+    """So many zeros, placed as kernels like them (memory.h): for weights."""
+    cdef cvarray array = cvarray((max(floats, 1),), sizeof(float), "f", allocate_buffer=False)
+    array.data = <char *> zeros(floats * sizeof(float))
+    array.callback_free_data = free
+    return array
 
 
 cdef Image image_of(found, Place *place) except *:
@@ -108,7 +117,7 @@ def band_scratch(step):
     """Floats that each thread needs for what lies between the parts of a step in bands."""
     cdef Step whole
     cdef Places places
-    cdef Step *parts = <Step *> aligned_memory(len(step.parts) * sizeof(Step))
+    cdef Step *parts = <Step *> zeros(len(step.parts) * sizeof(Step))
     cdef Py_ssize_t k
     try:
         fill(&whole, &places, step)
@@ -153,8 +162,8 @@ cdef class Program:
             first.append(len(flat))
             flat.extend(step.parts)
         self.count = len(flat)
-        self.steps = <Step *> aligned_memory(self.count * sizeof(Step))
-        self.places = <Places *> aligned_memory(self.count * sizeof(Places))
+        self.steps = <Step *> zeros(self.count * sizeof(Step))
+        self.places = <Places *> zeros(self.count * sizeof(Places))
         for k in range(self.count):
             self._fill(k, flat[k], first[k] if k < self.main else -1)
 
@@ -176,9 +185,9 @@ cdef class Program:
         cdef Step *s
         cdef Places *p
         cdef Py_ssize_t k
-        made.arena = arena = <float *> aligned_memory(self.arena_floats * sizeof(float))
-        made.steps = <Step *> aligned_memory(self.count * sizeof(Step))
-        made.barrier = <Barrier *> aligned_memory(sizeof(Barrier))
+        made.arena = arena = <float *> zeros(self.arena_floats * sizeof(float))
+        made.steps = <Step *> zeros(self.count * sizeof(Step))
+        made.barrier = <Barrier *> zeros(sizeof(Barrier))
         memcpy(made.steps, self.steps, self.count * sizeof(Step))
         for k in range(self.count):
             s, p = &made.steps[k], &self.places[k]
@@ -208,13 +217,9 @@ cdef class Program:
             if p.y.region == OUTPUT:
                 s.y.at = given.outputs[p.y.which] + n * given.output_floats[p.y.which] + p.y.offset
 
-    cdef void _run_images(
-        self, Worker *worker, Buffers *given, Py_ssize_t t, Py_ssize_t N, Py_ssize_t T
-    ) noexcept nogil:
-        cdef Py_ssize_t n
-        for n in range(N * t // T, N * (t + 1) // T):
-            self._bind(worker, given, n)
-            run_steps(worker.steps, self.main, worker.barrier, 0, 1)
+    cdef void _run_alone(self, Worker *worker, Buffers *given, Py_ssize_t n) noexcept nogil:
+        self._bind(worker, given, n)
+        run_steps(worker.steps, self.main, worker.barrier, 0, 1)
 
     cdef Buffers _buffers(self, inputs, outputs, Py_ssize_t N) except *:
         cdef Buffers given
@@ -231,23 +236,29 @@ cdef class Program:
             given.outputs[k], given.output_floats[k] = &y[0], floats
         return given
 
-    def run(self, inputs, outputs, Py_ssize_t N, int threads):
-        """N images: flat contiguous float32 `inputs` into `outputs`, by up to `threads` threads."""
+    def run(self, inputs, outputs, Py_ssize_t N, int threads, int team):
+        """N images: flat contiguous float32 `inputs` into `outputs`, by up to `threads` threads.
+
+        A single image, or one that is left over, by a team of `team` of them. Returns which part of
+        the last one's time the team lost to other processes (run.h).
+        """
         cdef Buffers given = self._buffers(inputs, outputs, N)
-        cdef Py_ssize_t n, t, T = min(threads, MOST_THREADS)
+        cdef Py_ssize_t n, T = min(threads, MOST_THREADS)
         cdef Py_ssize_t shared = N // T * T if T > 1 and N > 1 else 0
+        cdef double lost = 0
         cdef Worker workers[MOST_THREADS]
         cdef list owners = [self._owner() for _ in range(T if shared else 1)]
         for n in range(len(owners)):
             workers[n] = (<Owner> owners[n]).worker
         with nogil:
             if shared:
-                for t in prange(T, schedule="static", num_threads=threads):
-                    self._run_images(&workers[t], &given, t, shared, T)
+                for n in prange(shared, schedule="dynamic", chunksize=1, num_threads=<int> T):
+                    self._run_alone(&workers[threadid()], &given, n)
             for n in range(shared, N):
                 self._bind(&workers[0], &given, n)
-                run_team(workers[0].steps, self.main, workers[0].barrier, T)
+                lost = run_team(workers[0].steps, self.main, workers[0].barrier, team)
         self.idle.extend(owners)
+        return lost
 
     def trace(self, inputs, outputs, int threads, see):
         """As `run` for one image; after each step, `see(k, y)` with the floats from y.at on."""

@@ -4,6 +4,10 @@
    barrier below, and small networks have a step every ten microseconds. Work is cut beforehand, in
    equal parts, by each step: to hand out pieces one at a time costs more than it evens out.
 
+   lost     what the team's threads were kept from running by others: of each, the time by the clock
+            less the time that it ran itself. A core that another process uses gives each of its
+            users a few milliseconds in turn, and at the next barrier all threads wait for the one
+            that is not running: whoever calls may then do better with one thread less.
    barrier  each thread adds itself to those that have come; the last one turns the sense over, for
             which the others wait. They wait spinning, since the next step is usually 1 µs away, but
             not for long: on a machine with other work the thread that is late may not be running
@@ -52,16 +56,31 @@ static void run_steps(const step *steps, ptrdiff_t n, barrier *b, ptrdiff_t t, p
     }
 }
 
-/* The steps by T threads; fewer, if the system has no more. */
-static void run_team(const step *steps, ptrdiff_t n, barrier *b, ptrdiff_t T) {
+static double seconds_of(clockid_t clock) {
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return now.tv_sec + 1e-9 * now.tv_nsec;
+}
+
+/* The steps by T threads; fewer, if the system has no more. Which part of the time was lost: 1 is
+   one thread for the whole run. */
+static double run_team(const step *steps, ptrdiff_t n, barrier *b, ptrdiff_t T) {
 #ifdef _OPENMP
     if (T > 1) {
-#pragma omp parallel num_threads(T)
-        run_steps(steps, n, b, omp_get_thread_num(), omp_get_num_threads());
-        return;
+        double begin = seconds_of(CLOCK_MONOTONIC), lost = 0;
+#pragma omp parallel num_threads(T) reduction(+ : lost)
+        {
+            double own = seconds_of(CLOCK_THREAD_CPUTIME_ID);
+            run_steps(steps, n, b, omp_get_thread_num(), omp_get_num_threads());
+            own = seconds_of(CLOCK_THREAD_CPUTIME_ID) - own;
+            lost = seconds_of(CLOCK_MONOTONIC) - begin - own;
+        }
+        double whole = seconds_of(CLOCK_MONOTONIC) - begin;
+        return whole > 0 ? lost / whole : 0;
     }
 #endif
     run_steps(steps, n, b, 0, 1);
+    return 0;
 }
 
 /* The same, with the seconds that each step takes until all threads have come to its end. */
@@ -75,15 +94,13 @@ static void time_team(const step *steps, ptrdiff_t n, barrier *b, ptrdiff_t T, d
 #else
         ptrdiff_t t = 0, team = 1;
 #endif
-        struct timespec before, after;
         meet(b, team);
-        clock_gettime(CLOCK_MONOTONIC, &before);
+        double before = seconds_of(CLOCK_MONOTONIC);
         for (ptrdiff_t i = 0; i < n; i++) {
             steps[i].run(&steps[i], t, team);
             meet(b, team);
-            clock_gettime(CLOCK_MONOTONIC, &after);
-            double whole = after.tv_sec - before.tv_sec;
-            if (t == 0) seconds[i] = whole + 1e-9 * (after.tv_nsec - before.tv_nsec);
+            double after = seconds_of(CLOCK_MONOTONIC);
+            if (t == 0) seconds[i] = after - before;
             before = after;
         }
     }

@@ -7,7 +7,7 @@ cdef extern from "run.h" nogil:
     ctypedef struct Barrier "barrier":
         pass
     void run_steps(const Step *steps, Py_ssize_t n, Barrier *b, Py_ssize_t t, Py_ssize_t T)
-    void run_team(const Step *steps, Py_ssize_t n, Barrier *b, Py_ssize_t T)
+    double run_team(const Step *steps, Py_ssize_t n, Barrier *b, Py_ssize_t T)
     void time_team(const Step *steps, Py_ssize_t n, Barrier *b, Py_ssize_t T, double *seconds)
 
 cdef extern from "step.h" nogil:

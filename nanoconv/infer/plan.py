@@ -286,9 +286,9 @@ class Arranger:
                     f"the packed weights are {list(self.given.shape)}, expected {self.end + 64}"
                 )
             return self.given
-        memory = np.zeros(self.end + 64 + 16, np.float32)
-        skip = -memory.ctypes.data // 4 % 16  # vectors shall not straddle cache lines
-        weights = memory[skip : skip + self.end + 64]
+        from nanoconv._kernels import plan_cy
+
+        weights = np.asarray(plan_cy.memory(self.end + 64))
         for place, packed in zip(self.weight_places.values(), self.weights, strict=True):
             weights[place : place + packed.floats] = packed.make().ravel()
         return weights

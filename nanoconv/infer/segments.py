@@ -7,7 +7,7 @@ which is run as eager runs it, on one image at a time.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from ..graph.ir import Graph, Node
 from .plan import Plan, UnsupportedError, make_plan
 from .steps import machine
+from .team import Team
 
 Array = np.ndarray
 
@@ -29,6 +30,7 @@ class Segment:
     plan: Plan | None = None
     program: Any = None
     why: str = ""  # of a single node: that no kernel computes it
+    team: Team = field(default_factory=Team)
 
     @property
     def node(self) -> Node:
@@ -41,7 +43,10 @@ class Segment:
             values[self.outputs[0]] = images[0] if N == 1 else np.concatenate(images)
             return
         x, y = self.buffers(values, N)
-        self.program.run(x, y, N, threads)
+        team = self.team.threads(threads)
+        lost = self.program.run(x, y, N, threads, team)
+        if threads > 1 and N % threads:  # some were computed by the team
+            self.team.learn(team, lost)
 
     def forward(self, values: dict[int, Array], n: int | None) -> Array:
         """The node as eager runs it, on image n alone: its attributes are those of one image."""

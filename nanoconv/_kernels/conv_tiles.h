@@ -32,7 +32,7 @@ typedef struct {
     ptrdiff_t w_step;   /* floats from k to k: the width of the panel */
     ptrdiff_t segments, K;
     const float *ahead;    /* what is read next, */
-    int fetch;             /* if it is to be fetched: a line of it for each two k */
+    ptrdiff_t fetch;       /* and how often some of it is fetched in each STRETCH of k */
     int resume, unfinished; /* sums begin with what is in y; they are left there as they are */
     int32_t activation;
     float low, high;
@@ -58,8 +58,15 @@ static NOINLINE void activate_pixels(float *y, const conv_part *of, ptrdiff_t pi
 
 /* Two k at a time: what counts k takes slots that multiply-adds could have. */
 #define TWICE _Pragma("GCC unroll 2")
-#define STRETCH 16
-#define STRETCH_FLOATS (STRETCH / 2 * LINE_FLOATS)
+#define STRETCH 8
+#define FETCHED_LINES 4
+#define FETCHED_FLOATS (FETCHED_LINES * LINE_FLOATS)
+
+/* How often each of `tiles` tiles fetches FETCHED_LINES in a stretch, so that when they are done all
+   is there that follows a panel of this width. */
+static inline ptrdiff_t fetches(ptrdiff_t width, ptrdiff_t tiles) {
+    return ceil_div(STRETCH * width, FETCHED_FLOATS * larger(tiles, 1));
+}
 
 static ALWAYS_INLINE void conv_tile(const int R, const int V, const int gathered,
                                     const conv_part *of, const float *x, float *y, const float *r) {
@@ -78,7 +85,7 @@ static ALWAYS_INLINE void conv_tile(const int R, const int V, const int gathered
     const int32_t *gather = of->gather;
     const float *ahead = of->ahead;
     ptrdiff_t K = of->K, x_step = of->x_step, w_step = of->w_step;
-    const int fetch = of->fetch;
+    const ptrdiff_t fetch = of->fetch;
     for (ptrdiff_t q = of->segments; q; q--, x += of->x_row) {
         /* One pointer for 4 pixels, as in gemm.h. */
         const float *x4[MOST_TILE_ROWS / 4];
@@ -89,8 +96,8 @@ static ALWAYS_INLINE void conv_tile(const int R, const int V, const int gathered
         for (ptrdiff_t k = 0, end; k < K;) {
             end = K;
             if (fetch) { /* what is read next: a few lines every STRETCH of k */
-                UNROLL for (int i = 0; i < STRETCH / 2; i++) PREFETCH(ahead + i * LINE_FLOATS);
-                ahead += STRETCH_FLOATS;
+                for (ptrdiff_t i = 0; i < fetch; i++, ahead += FETCHED_FLOATS)
+                    UNROLL for (int l = 0; l < FETCHED_LINES; l++) PREFETCH(ahead + l * LINE_FLOATS);
                 end = smaller(K, k + STRETCH);
             }
             TWICE for (; k < end; k++) {
@@ -159,7 +166,7 @@ static void conv_run(conv_part *of, const float *x, float *y, const float *r,
             R = least + (i < larger_ones);
             CONV_TILES[V][R][of->gather != NULL](of, x + m * of->x_step, y + m * of->y_step,
                                                  r ? r + m * of->r_step : NULL);
-            if (of->fetch) of->ahead += of->segments * ceil_div(of->K, STRETCH) * STRETCH_FLOATS;
+            of->ahead += of->segments * ceil_div(of->K, STRETCH) * of->fetch * FETCHED_FLOATS;
         }
         return;
     }

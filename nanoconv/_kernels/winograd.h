@@ -26,8 +26,7 @@
 #ifndef NANOCONV_WINOGRAD_H
 #define NANOCONV_WINOGRAD_H
 
-#include "epilogue.h"
-#include "step.h"
+#include "conv_tiles.h"
 #include "winograd_transforms.h"
 
 #define TILE_BLOCK 28       /* tiles of a block of one thread */
@@ -98,20 +97,27 @@ static ALWAYS_INLINE void inputs(const int m, const step *s, const winograd *of,
    the column of the point 1 is all ones: added to the place (1, 1), the bias is in every pixel. */
 static void products(const step *s, const winograd *of, float *to, const float *v,
                      const float *zeros, ptrdiff_t one, ptrdiff_t tiles, ptrdiff_t first,
-                     ptrdiff_t last) {
+                     ptrdiff_t last, int fetch) {
     ptrdiff_t panels = panel_count(of->O);
+    conv_part part = {.x_step = of->C, .y_step = of->O, .segments = 1, .activation = CLAMP};
     for (ptrdiff_t k = first; k < last; k++) {
-        ptrdiff_t place = k / panels, p = k % panels;
-        product part = {
-            .c = to + place * of->m_plane, .ldc = of->O,
-            .a = v + place * of->v_plane, .a_rows = of->C, .a_cols = 1,
-            .packed = s->w + place * of->O * s->K, .bias = place == one ? s->b : zeros,
-            .N = of->O, .K = s->K, .streamed = 1,
-        };
-        ptrdiff_t width = panel_begin(p + 1, of->O) - panel_begin(p, of->O);
+        ptrdiff_t place = k / panels, p = k % panels, n = panel_begin(p, of->O);
+        ptrdiff_t width = panel_begin(p + 1, of->O) - n, V = width / LANES;
         ptrdiff_t pieces = larger(ceil_div(s->K * width, PIECE), 1);
-        for (ptrdiff_t q = 0; q < pieces; q++)
-            panel_tiles(&part, p, 0, tiles, share(s->K, q, pieces), share(s->K, q + 1, pieces));
+        const float *panel = s->w + (place * of->O + n) * s->K;
+        part.w_step = width;
+        part.b = (place == one ? s->b : zeros) + n;
+        part.fetch = fetch ? fetches(width, ceil_div(tiles, TILE_ROWS[V])) : 0;
+        for (ptrdiff_t q = 0; q < pieces; q++) {
+            ptrdiff_t k0 = share(s->K, q, pieces);
+            part.K = share(s->K, q + 1, pieces) - k0;
+            part.w = panel + k0 * width;
+            part.ahead = part.w + part.K * width;
+            part.resume = q > 0;
+            part.unfinished = q < pieces - 1;
+            conv_run(&part, v + place * of->v_plane + k0, to + place * of->m_plane + n, NULL,
+                     tiles, V, width);
+        }
     }
 }
 
@@ -164,7 +170,8 @@ static ALWAYS_INLINE void winograd_step(const int m, const step *s, ptrdiff_t t,
     if (of.shared) {
         inputs(m, s, &of, v, 0, first, last);
         meet(s->meet, T);
-        products(s, &of, sums, v, zeros, one, of.tiles, share(pairs, t, T), share(pairs, t + 1, T));
+        products(s, &of, sums, v, zeros, one, of.tiles, share(pairs, t, T), share(pairs, t + 1, T),
+                 1);
         meet(s->meet, T);
         outputs(m, s, &of, sums, 0, first, last);
     } else {
@@ -173,7 +180,7 @@ static ALWAYS_INLINE void winograd_step(const int m, const step *s, ptrdiff_t t,
             ptrdiff_t begin = first + share(last - first, k, blocks);
             ptrdiff_t end = first + share(last - first, k + 1, blocks);
             inputs(m, s, &of, v, begin, begin, end);
-            products(s, &of, sums, v, zeros, one, end - begin, 0, pairs);
+            products(s, &of, sums, v, zeros, one, end - begin, 0, pairs, k == 0);
             outputs(m, s, &of, sums, begin, begin, end);
         }
     }

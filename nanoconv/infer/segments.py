@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -43,10 +44,10 @@ class Segment:
             values[self.outputs[0]] = images[0] if N == 1 else np.concatenate(images)
             return
         x, y = self.buffers(values, N)
-        team = self.team.threads(threads)
+        team, begin = self.team.threads(threads), perf_counter()
         lost = self.program.run(x, y, N, threads, team)
-        if threads > 1 and N % threads:  # some were computed by the team
-            self.team.learn(team, lost)
+        if N == 1 < threads:  # more than one are computed side by side
+            self.team.learn(team, perf_counter() - begin, lost)
 
     def forward(self, values: dict[int, Array], n: int | None) -> Array:
         """The node as eager runs it, on image n alone: its attributes are those of one image."""

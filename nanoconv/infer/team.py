@@ -1,19 +1,21 @@
 """How many threads compute an image together: fewer while other processes have some of the cores.
 
 A core that another process uses, too, gives each of them a few milliseconds in turn. All threads
-meet at the end of each step, so all wait for the one that is not running, and two threads take
-longer than one alone. A team hears of each run which part of its time was lost like that.
+meet at the end of each step, so all wait for the one that is not running, and two threads may take
+longer than one alone. A team hears of each run how long it took and which part of that was lost:
 
-    average ← average + (lost·T − average)/4      lost·T = 1: as much as one of T threads saves
+    lost ← lost + (lost·T − lost)/8          lost·T = 1: as much as one of T threads saves
 
-One run that lost much is some short work of the system, which is over; an average that stays near
-1 is a core that is taken.
+One run that lost much is some short work of the system, which is over; an average near 1 is a core
+that is taken, and the team goes without a thread. From time to time a few runs try it with one
+more, and if they took less time on average, it stays.
 """
 
 from __future__ import annotations
 
 TAKEN = 0.8  # a little less than 1, since T threads are not T times as fast
-PAUSE = 15  # runs without a thread before it is tried again
+PAUSE, TRIAL = 0.25, 0.02  # seconds until a thread is tried again, and of such a trial
+BETTER = 0.97  # times as long: less than that is noise
 
 
 class Team:
@@ -21,30 +23,32 @@ class Team:
 
     def __init__(self) -> None:
         self.absent = 0  # threads that runs go without
-        self.left = 0  # runs until one more is tried
-        self.average = 0.0
+        self.lost = 0.0  # of late, on average
+        self.average = 0.0  # seconds of a run while a thread is absent
+        self.pause = 0.0  # seconds until it is tried again
+        self.trial: list[float] | None = None  # seconds of the runs that try it now
 
     def threads(self, wanted: int) -> int:
-        """So many of the `wanted` threads shall run: one more than before, if that is tried."""
-        return max(1, wanted - self.absent + self.trial)
+        """So many of the `wanted` threads shall run."""
+        return max(1, wanted - self.absent + (self.trial is not None))
 
-    @property
-    def trial(self) -> bool:
-        """Whether the next run tries a thread that the last ones went without."""
-        return self.absent > 0 and self.left == 0
-
-    def learn(self, threads: int, lost: float) -> None:
-        """So many threads have run and lost this part of the time, of which 1 is one thread's."""
-        loss = lost * threads
-        if self.trial:
-            if loss < TAKEN:
-                self.absent -= 1
-                self.average = 0.0
-            self.left = PAUSE
+    def learn(self, threads: int, seconds: float, lost: float) -> None:
+        """So many threads took so long, and lost this part of it: 1 is one thread's whole time."""
+        if self.trial is not None:
+            self.trial.append(seconds)
+            if sum(self.trial) >= TRIAL:
+                better = sum(self.trial) / len(self.trial) < BETTER * self.average
+                self.have_absent(self.absent - better)
             return
-        self.average += (loss - self.average) / 4
-        self.left -= self.left > 0
-        if self.average > TAKEN and threads > 1:
-            self.absent += 1
-            self.average = 0.0
-            self.left = PAUSE
+        self.average += (seconds - self.average) / 8 if self.average else seconds
+        self.pause -= seconds
+        self.lost += (lost * threads - self.lost) / 8
+        if self.lost > TAKEN and threads > 1:
+            self.have_absent(self.absent + 1)
+        elif self.absent and self.pause <= 0:
+            self.trial = []
+
+    def have_absent(self, threads: int) -> None:
+        """Go without so many from now on."""
+        self.absent, self.trial, self.pause = threads, None, PAUSE
+        self.lost = self.average = 0.0

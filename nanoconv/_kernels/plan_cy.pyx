@@ -10,6 +10,9 @@ what one step writes is then still in the cache for the next, and nobody waits. 
 or a single image, is run by all threads together, step by step.
 """
 
+from cpython.buffer cimport (
+    PyBUF_C_CONTIGUOUS, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
+)
 from cython.parallel cimport prange, threadid
 from cython.view cimport array as cvarray
 from libc.stdint cimport int32_t
@@ -83,6 +86,17 @@ def memory(Py_ssize_t floats):
     array.data = <char *> zeros(floats * sizeof(float))
     array.callback_free_data = free
     return array
+
+
+cdef float *start_of(array, Py_ssize_t floats, int flags) except? NULL:
+    # A typed memoryview would do the same, and take as long as some steps of a small network.
+    cdef Py_buffer buffer
+    PyObject_GetBuffer(array, &buffer, flags | PyBUF_C_CONTIGUOUS)
+    cdef float *start = <float *> buffer.buf
+    cdef Py_ssize_t size = buffer.len
+    PyBuffer_Release(&buffer)   # the caller holds the array
+    assert size == floats * <Py_ssize_t> sizeof(float)
+    return start
 
 
 cdef Image image_of(found, Place *place) except *:
@@ -223,21 +237,17 @@ cdef class Program:
 
     cdef Buffers _buffers(self, inputs, outputs, Py_ssize_t N) except *:
         cdef Buffers given
-        cdef const float[::1] x
-        cdef float[::1] y
         cdef Py_ssize_t k
-        for k, (array, floats) in enumerate(zip(inputs, self.input_floats, strict=True)):
-            x = array
-            assert x.size == N * floats
-            given.inputs[k], given.input_floats[k] = <float *> &x[0], floats
-        for k, (array, floats) in enumerate(zip(outputs, self.output_floats, strict=True)):
-            y = array
-            assert y.size == N * floats
-            given.outputs[k], given.output_floats[k] = &y[0], floats
+        for k in range(len(self.input_floats)):
+            given.input_floats[k] = self.input_floats[k]
+            given.inputs[k] = start_of(inputs[k], N * given.input_floats[k], PyBUF_SIMPLE)
+        for k in range(len(self.output_floats)):
+            given.output_floats[k] = self.output_floats[k]
+            given.outputs[k] = start_of(outputs[k], N * given.output_floats[k], PyBUF_WRITABLE)
         return given
 
     def run(self, inputs, outputs, Py_ssize_t N, int threads, int team):
-        """N images: flat contiguous float32 `inputs` into `outputs`, by up to `threads` threads.
+        """N images: contiguous float32 `inputs` into `outputs`, by up to `threads` threads.
 
         A single image, or one that is left over, by a team of `team` of them. Returns which part of
         the last one's time the team lost to other processes (run.h).

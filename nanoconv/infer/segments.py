@@ -44,9 +44,12 @@ class Segment:
             values[self.outputs[0]] = images[0] if N == 1 else np.concatenate(images)
             return
         x, y = self.buffers(values, N)
+        if threads == 1 or N > 1:  # images are computed side by side
+            self.program.run(x, y, N, threads, threads)
+            return
         team, begin = self.team.threads(threads), perf_counter()
         lost = self.program.run(x, y, N, threads, team)
-        if N == 1 < threads:  # more than one are computed side by side
+        if lost > 0.2 or self.team.listens:
             self.team.learn(team, perf_counter() - begin, lost)
 
     def forward(self, values: dict[int, Array], n: int | None) -> Array:
@@ -58,11 +61,15 @@ class Segment:
         return self.node.forward(*(None if k is None else arrays[k] for k in self.node.inputs))
 
     def buffers(self, values: dict[int, Array], N: int) -> tuple[list[Array], list[Array]]:
-        """The inputs as flat arrays, and new ones for the outputs."""
+        """The inputs as contiguous arrays, and new ones for the outputs."""
+        # What small networks take for long is each first call of a function since their last run.
+        x = [values[k] for k in self.inputs]
+        x = [array if array.flags.c_contiguous else array.copy() for array in x]
+        y = []
         for k in self.outputs:
-            values[k] = np.empty((N, *self.graph.shapes[k][1:]), np.float32)
-        x = [np.ascontiguousarray(values[k]).reshape(-1) for k in self.inputs]
-        return x, [values[k].reshape(-1) for k in self.outputs]
+            values[k] = array = np.empty((N, *self.graph.shapes[k][1:]), np.float32)
+            y.append(array)
+        return x, y
 
 
 def part_of(graph: Graph, nodes: Sequence[Node]) -> Graph:

@@ -27,6 +27,7 @@ class Team:
         self.average = 0.0  # seconds of a run while a thread is absent
         self.pause = 0.0  # seconds until it is tried again
         self.trial: list[float] | None = None  # seconds of the runs that try it now
+        self.listens = False  # whether it is to hear of a run that lost little, too
 
     def threads(self, wanted: int) -> int:
         """So many of the `wanted` threads shall run."""
@@ -47,8 +48,10 @@ class Team:
             self.have_absent(self.absent + 1)
         elif self.absent and self.pause <= 0:
             self.trial = []
+        self.listens = self.absent > 0 or self.lost > 0.1
 
     def have_absent(self, threads: int) -> None:
         """Go without so many from now on."""
         self.absent, self.trial, self.pause = threads, None, PAUSE
         self.lost = self.average = 0.0
+        self.listens = threads > 0

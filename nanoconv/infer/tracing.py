@@ -19,7 +19,8 @@ Array = np.ndarray
 def traced(session: Session, inputs: Sequence[Any]) -> dict[str, Array]:
     """The values of a run by their names; see `Session.trace`."""
     graph = session.graph
-    values, N = session.given(inputs)
+    given, N = session.given(inputs)
+    values = graph.constants | given
     names: dict[str, int] = {f"input {n}": k for n, k in enumerate(graph.inputs)}
     for node in graph.nodes:
         names[name_of(node.name or node.op.name, names)] = node.output

@@ -34,7 +34,7 @@ class Machine:
     def panels(self, N: int) -> list[tuple[int, int]]:
         """The first and last + 1 columns of each panel (panel_begin in gemm.h)."""
         vectors = -(-N // self.lanes)
-        count = -(-vectors // self.panel)
+        count = -(-vectors // self.panel) if vectors % 3 else vectors // 3
         cuts = [p * vectors // count * self.lanes for p in range(count + 1)] if count else [0]
         return list(pairwise(cuts))
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 Array = np.ndarray
-FORMAT = "nanoconv session 1"
+FORMAT = "nanoconv session 2"
 SURPRISES = (  # what reading a description may end in that someone made up
     ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, ArithmeticError,
     MemoryError, AssertionError,

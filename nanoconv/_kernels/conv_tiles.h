@@ -58,8 +58,8 @@ static NOINLINE void activate_pixels(float *y, const conv_part *of, ptrdiff_t pi
 
 /* Two k at a time: what counts k takes slots that multiply-adds could have. */
 #define TWICE _Pragma("GCC unroll 2")
-#define STRETCH 8
-#define FETCHED_LINES 4
+#define STRETCH 16
+#define FETCHED_LINES 8
 #define FETCHED_FLOATS (FETCHED_LINES * LINE_FLOATS)
 
 /* How often each of `tiles` tiles fetches FETCHED_LINES in a stretch, so that when they are done all

@@ -56,8 +56,6 @@ static NOINLINE void activate_pixels(float *y, const conv_part *of, ptrdiff_t pi
         activate_pixels_by(of->activation, y, of, pixels, width);
 }
 
-/* Two k at a time: what counts k takes slots that multiply-adds could have. */
-#define TWICE _Pragma("GCC unroll 2")
 #define STRETCH 16
 #define FETCHED_LINES 8
 #define FETCHED_FLOATS (FETCHED_LINES * LINE_FLOATS)
@@ -100,7 +98,7 @@ static ALWAYS_INLINE void conv_tile(const int R, const int V, const int gathered
                     UNROLL for (int l = 0; l < FETCHED_LINES; l++) PREFETCH(ahead + l * LINE_FLOATS);
                 end = smaller(K, k + STRETCH);
             }
-            TWICE for (; k < end; k++) {
+            for (; k < end; k++) {
                 vec row[PANEL];
                 UNROLL for (int v = 0; v < V; v++) row[v] = load(w + v * LANES);
                 w += w_step;

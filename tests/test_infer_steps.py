@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from sessions import check, check_batch, eager_to_fuse, flat, kernels, same_bits
 
 import nanoconv as nc
+from nanoconv import nn
 from nanoconv.infer import fusion, packing
 from nanoconv.infer.steps import machine
 
@@ -401,6 +402,48 @@ def test_weights_are_packed_as_the_kernels_of_eager_mode_pack_them(
         packed = np.full(module.packed_size(sizes), np.nan, np.float32)
         module.pack_f32(packed, given_w, sizes)
         np.testing.assert_array_equal(packed, expected, module.__name__)
+
+
+sizes = st.integers(1, 700), st.integers(1, 64)
+
+
+@given(*sizes, st.sampled_from([32, 16]), st.sampled_from([4, 16]))
+def test_a_panel_is_as_wide_as_takes_least_time(
+    N: int, row: int, registers: int, lanes: int
+) -> None:
+    vectors = packing.Machine(lanes, registers)
+    panel = vectors.quickest_panel(N, 100, row)
+    assert panel == 3 if registers == 16 else panel in (3, 4)
+    cuts = vectors.panels(N, panel)
+    assert [a for a, _ in cuts[1:]] == [b for _, b in cuts[:-1]]
+    assert (cuts[0][0], cuts[-1][1]) == (0, vectors.whole(N))
+    assert all(0 < b - a <= panel * lanes for a, b in cuts)
+
+
+def test_a_row_of_seven_pixels_is_one_tile() -> None:
+    wide, narrow = packing.Machine(16, 32), packing.Machine(16, 16)
+    assert [wide.quickest_panel(N, 512, 7) for N in (512, 576, 960)] == [3, 3, 3]
+    assert [wide.quickest_panel(N, 512, 196) for N in (512, 576, 960)] == [4, 4, 4]
+    assert wide.quickest_panel(64, 512, 28) == 4  # or it would be two panels of two
+    assert narrow.quickest_panel(64, 512, 28) == 3
+
+
+@pytest.mark.parametrize("side", [7, 14, 30])
+@pytest.mark.parametrize("O", [64, 90, 512])
+def test_panels_of_any_width_compute_the_same(O: int, side: int) -> None:
+    """Each number is one chain of multiply-adds, however wide its tile."""
+    x = np.random.default_rng(0).standard_normal((1, 20, side, side)).astype(np.float32)
+    model = nn.Sequential(nn.Conv2d(20, O, 3, 1, 1), nn.Conv2d(O, 24, 1)).eval()
+    results = []
+    for panel in (2, 3):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(packing.Machine, "quickest_panel", lambda *_, panel=panel: panel)
+            session = nc.compile(model, x.shape, skip=["winograd"])
+        results.append(session(x))
+        plans = [segment.plan for segment in session.segments]
+        steps = [step for plan in plans for step in plan.steps if step.kernel == "conv"]
+        assert [step.panel for step in steps] == [panel, panel]
+    np.testing.assert_array_equal(*results)
 
 
 # --------------------------------------------------------------------------- NaN and infinity

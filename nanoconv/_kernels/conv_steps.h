@@ -81,8 +81,10 @@ static void conv_block(const step *s, const conv_rows *at, ptrdiff_t g, ptrdiff_
     };
     const int32_t *gather = s->gather ? s->gather + g * K : NULL;
     const float *x = at->x + (gather ? 0 : g * K);
-    for (ptrdiff_t p = 0; p < panel_count(N); p++) {
-        ptrdiff_t begin = panel_begin(p, N), width = panel_begin(p + 1, N) - begin;
+    ptrdiff_t V = per_group / LANES, panels = ceil_div(V, s->panel ? s->panel : PANEL);
+    for (ptrdiff_t p = 0; p < panels; p++) {
+        ptrdiff_t begin = share(V, p, panels) * LANES;
+        ptrdiff_t width = share(V, p + 1, panels) * LANES - begin;
         ptrdiff_t n = larger(begin, v0 * LANES), end = smaller(begin + width, v1 * LANES);
         if (n >= end) continue;
         /* Pieces of the panel, each of one segment, or the whole of it. */

@@ -117,12 +117,7 @@ static inline ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) 
 /* N rounded up to whole vectors: the columns of B when packed, and the length of the bias. */
 static inline ptrdiff_t whole_vectors(ptrdiff_t N) { return ceil_div(N, LANES) * LANES; }
 
-/* As few panels as there can be; but threes where they come out even, since a tile of three vectors
-   has 8 rows, which is one row of 7 pixels or two tiles of 7 for 14. */
-static inline ptrdiff_t panel_count(ptrdiff_t N) {
-    ptrdiff_t V = ceil_div(N, LANES);
-    return V % 3 ? ceil_div(V, PANEL) : V / 3;
-}
+static inline ptrdiff_t panel_count(ptrdiff_t N) { return ceil_div(N, PANEL * LANES); }
 
 /* The first column of panel p; that of the panel behind the last is whole_vectors(N). */
 static inline ptrdiff_t panel_begin(ptrdiff_t p, ptrdiff_t N) {

@@ -122,7 +122,7 @@ cdef int fill(Step *s, Places *p, step) except -1:
     w = step.window
     s.of.KH, s.of.KW, s.of.sh, s.of.sw, s.of.pt, s.of.pl, s.of.dh, s.of.dw, s.of.G = w
     s.K, s.scratch_floats, s.part_count = step.K, step.scratch_floats, len(step.parts)
-    s.activation, s.low, s.high = step.activation, step.low, step.high
+    s.panel, s.activation, s.low, s.high = step.panel, step.activation, step.low, step.high
     p.w, p.b, p.gather, p.scratch = step.w, step.b, step.gather, step.scratch
     return 0
 

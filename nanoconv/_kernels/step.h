@@ -52,6 +52,7 @@ struct step {
     float *scratch;        /* `scratch_floats` for each thread, one behind the other */
     ptrdiff_t scratch_floats;
     ptrdiff_t K;           /* channels that are read, of a group */
+    int32_t panel;         /* most vectors of a panel of w; 0: as many as fit (gemm.h) */
     int32_t activation;    /* see epilogue.h */
     float low, high;
     const step *parts;     /* of a fused step: the steps inside it */

@@ -25,7 +25,7 @@ cdef extern from "step.h" nogil:
         const int32_t *gather
         float *scratch
         Py_ssize_t scratch_floats, K
-        int32_t activation
+        int32_t panel, activation
         float low, high
         const Step *parts
         Py_ssize_t part_count

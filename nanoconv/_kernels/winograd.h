@@ -29,7 +29,7 @@
 #include "conv_tiles.h"
 #include "winograd_transforms.h"
 
-#define TILE_BLOCK 28       /* tiles of a block of one thread */
+#define TILE_BLOCK 18       /* tiles of a block of one thread */
 #define FEW_TILES 49        /* up to here, */
 #define MANY_WEIGHTS 200000 /* and from so many floats on, one block is shared */
 

@@ -96,9 +96,18 @@ def conv2d(low: Lowering, node: Node) -> None:
 
     y = low.new(geo.O, geo.OH, geo.OW)
     floats = geo.G * geo.KH * geo.KW * Cg * machine.whole(Og)
+
+    def weights() -> Packed:
+        # Whether rows follow each other without a gap, so that a tile need not end with one.
+        flat = geo.KH == geo.sh == geo.sw == 1 and not any(
+            view.buffer.shape.halo[2:] != (0, 0) for view in (x, y)
+        )
+        row = geo.OW * (geo.OH if flat else 1)
+        draft.panel = machine.quickest_panel(Og, geo.KH * geo.KW * Cg, row)
+        return Packed(floats, lambda: packing.dense(machine, w, geo.G, draft.panel))
+
     draft = Draft(
-        "conv", x, y, r, window(geo), geo.KW * Cg, activation(node.attrs),
-        lambda: Packed(floats, lambda: packing.dense(machine, w, geo.G)),
+        "conv", x, y, r, window(geo), geo.KW * Cg, activation(node.attrs), weights,
     )  # fmt: skip
     draft.gather = None if one_run and geo.KW == 1 and not one_segment else table
     if one_segment:

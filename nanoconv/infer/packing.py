@@ -13,6 +13,7 @@ from itertools import pairwise
 import numpy as np
 
 Array = np.ndarray
+TILE_ROWS = (0, 16, 12, 8, 6)  # of tiles of so many vectors, with 32 registers (gemm.h)
 
 
 @dataclass(frozen=True)
@@ -31,20 +32,38 @@ class Machine:
         """n rounded up to whole vectors."""
         return -(-n // self.lanes) * self.lanes
 
-    def panels(self, N: int) -> list[tuple[int, int]]:
-        """The first and last + 1 columns of each panel (panel_begin in gemm.h)."""
+    def panels(self, N: int, most: int = 0) -> list[tuple[int, int]]:
+        """The first and last + 1 columns of each panel, of at most `most` vectors."""
         vectors = -(-N // self.lanes)
-        count = -(-vectors // self.panel) if vectors % 3 else vectors // 3
+        count = -(-vectors // (most or self.panel))
         cuts = [p * vectors // count * self.lanes for p in range(count + 1)] if count else [0]
         return list(pairwise(cuts))
 
+    def quickest_panel(self, N: int, K: int, row: int) -> int:
+        """The vectors of a panel with which N sums over K, in rows of so many pixels, are quickest.
 
-def matrix(machine: Machine, w: Array) -> Array:
+        A row of 7 is one tile of 7 pixels × 3 vectors, but two of 4 vectors, of which one has 6 at
+        most. In cycles: half of one for each multiply-add of a vector; for each k of a tile two
+        more, and where there are few vectors a little more than that; and to begin and end a tile.
+        """
+
+        def cycles(most: int) -> float:
+            total = 0.0
+            for begin, end in self.panels(N, most):
+                vectors = (end - begin) // self.lanes
+                tiles = -(-row // TILE_ROWS[vectors])
+                total += K * (row * vectors / 2 + tiles * (1.5 + 2.7 / vectors)) + 35 * tiles
+            return total
+
+        return self.panel if self.panel == 3 else min((self.panel, 3), key=cycles)
+
+
+def matrix(machine: Machine, w: Array, panel: int = 0) -> Array:
     """(K, N) as panels, one behind the other."""
     K, N = w.shape
     padded = np.zeros((K, machine.whole(N)), np.float32)
     padded[:, :N] = w
-    return np.concatenate([padded[:, a:b].ravel() for a, b in machine.panels(N)])
+    return np.concatenate([padded[:, a:b].ravel() for a, b in machine.panels(N, panel)])
 
 
 def vector(machine: Machine, b: Array | None, N: int, G: int = 1) -> Array:
@@ -55,11 +74,11 @@ def vector(machine: Machine, b: Array | None, N: int, G: int = 1) -> Array:
     return padded.ravel()
 
 
-def dense(machine: Machine, w: Array, G: int) -> Array:
+def dense(machine: Machine, w: Array, G: int, panel: int = 0) -> Array:
     """A convolution (O, C/G, KH, KW) for conv_steps.h: (KH·KW·C/G, O/G), group by group."""
     O, Cg, KH, KW = w.shape
     taps = w.reshape(G, O // G, Cg, KH, KW).transpose(0, 3, 4, 2, 1)  # (G, KH, KW, C/G, O/G)
-    return np.concatenate([matrix(machine, group.reshape(-1, O // G)) for group in taps])
+    return np.concatenate([matrix(machine, group.reshape(-1, O // G), panel) for group in taps])
 
 
 def depthwise(machine: Machine, w: Array) -> Array:

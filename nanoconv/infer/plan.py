@@ -346,6 +346,7 @@ class Arranger:
             float(high),
         )
         step.w = self.weight(None if draft.w is None else draft.w())
+        step.panel = draft.panel
         step.b = self.weight(draft.b)
         step.gather = self.table(gather)
         if draft.scratch is not None:

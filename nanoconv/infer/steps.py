@@ -38,7 +38,10 @@ class Image:
 
 @dataclass
 class Step:
-    """One kernel and its numbers; `w`, `b`, `gather` and `scratch` are places, or -1."""
+    """One kernel and its numbers; `w`, `b`, `gather` and `scratch` are places, or -1.
+
+    `panel`: the most vectors of a panel of the weights, 0 for as many as fit.
+    """
 
     kernel: str
     x: Image
@@ -54,6 +57,7 @@ class Step:
     gather: int = -1
     scratch: int = -1
     scratch_floats: int = 0
+    panel: int = 0
     parts: tuple[Step, ...] = ()
 
 
@@ -80,6 +84,7 @@ class Draft:
     b: Packed | None = None
     gather: Callable[[], Array | None] | None = None  # int32, when all places are known
     scratch: Callable[[int], int] | None = None  # floats for each of so many threads
+    panel: int = 0  # known when `w` was asked for
     number: int | None = None  # of a function of map_steps.h, in the place of an activation
     parts: list[Draft] = field(default_factory=list)
     # for people

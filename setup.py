@@ -45,16 +45,26 @@ CFLAGS += ["-fvisibility=hidden"]
 CFLAGS += ["-Wno-unused-function"]  # no module uses every static function of a header
 CFLAGS += ["-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
 CFLAGS += ["-fno-thread-jumps"]  # it takes the two selects of a clamp apart
-SHARED_CFLAGS = [] if "-O" in os.environ.get("CFLAGS", "") else ["-O2"]  # it has no hot loop
-LDFLAGS = [] if "-g" in os.environ.get("CFLAGS", "").split() else ["-Wl,-s"]
+# What has no hot loop, small: memoryviews, the choice of a level, and calls of steps_cy's kernels.
+SMALL_MODULES = ("cpu_cy", "plan_cy")
+SIZE = [] if "-O" in os.environ.get("CFLAGS", "") else ["-Os"]
+DEBUGGED = "-g" in os.environ.get("CFLAGS", "").split()
+LDFLAGS = [] if DEBUGGED else ["-Wl,-s"]
 OPENMP = ["-fopenmp"]
+# For smaller files, where they are known: no table of how to unwind each stack frame, which only
+# debuggers and sanitizers read, and less padding between code, constants and variables.
+SMALL_CFLAGS = [] if DEBUGGED else ["-fno-asynchronous-unwind-tables"]
+SMALL_LDFLAGS = [] if DEBUGGED else ["-Wl,-z,noseparate-code", "-Wl,-z,norelro"]
 DIRECTIVES = {
     "language_level": "3",
     "boundscheck": False,
     "wraparound": False,
     "initializedcheck": False,
     "cdivision": True,
+    "binding": False,  # plain built-in functions: nobody asks a kernel for its code object
 }
+# What Cython puts around each `def` to read its arguments runs once a call: small, not fast.
+WRAPPER = re.compile(rb"^static (?=(PyObject \*|int )__pyx_pw_)", re.MULTILINE)
 
 PROBE = "#include <Python.h>\ntypedef float f8 __attribute__((vector_size(32)));\n"
 PROBE_OPENMP = PROBE + "#include <omp.h>\nint probe(void) { return omp_get_max_threads(); }\n"
@@ -90,16 +100,17 @@ def stem(extension: Extension) -> str:
 def extensions() -> list[Extension]:
     """One extension per module and level; `cpu_cy`, which chooses it, and SHARED belong to none."""
     found = [Extension(SHARED, [], depends=["setup.py"], extra_link_args=LDFLAGS)]
-    found[0].extra_compile_args = [*CFLAGS, *SHARED_CFLAGS]  # it is first as it takes longest
+    found[0].extra_compile_args = [*CFLAGS, *SIZE]  # it is first as it takes longest
     found[0].level = ""
     for pyx in sorted(KERNELS.glob("*_cy.pyx")):
         for level in [""] if pyx.stem == "cpu_cy" else wanted_levels():
+            size = SIZE if pyx.stem in SMALL_MODULES else []
             extension = Extension(
                 ".".join(filter(None, ["nanoconv._kernels", level, pyx.stem])),
                 [str(pyx)],
                 depends=["setup.py", *headers(pyx)],
                 include_dirs=[str(KERNELS)],
-                extra_compile_args=[*CFLAGS, *LEVELS.get(level, [])],
+                extra_compile_args=[*CFLAGS, *size, *LEVELS.get(level, [])],
                 extra_link_args=LDFLAGS,
             )
             extension.level = level
@@ -126,6 +137,7 @@ class BuildKernels(build_ext):
         else:
             self.leave_out_refused_levels()
             self.add_openmp()
+            self.add_small_flags()
             self.translate()
         self.remove_strays()
         super().build_extensions()
@@ -157,10 +169,18 @@ class BuildKernels(build_ext):
     def add_openmp(self) -> None:
         if reason := self.refusal([*CFLAGS, *OPENMP], [*LDFLAGS, *OPENMP], PROBE_OPENMP):
             self.missing["openmp"] = reason
-            return
+        else:
+            self.add_flags(OPENMP, OPENMP)
+
+    def add_small_flags(self) -> None:
+        for cflags, ldflags in ((SMALL_CFLAGS, []), ([], SMALL_LDFLAGS)):
+            if not self.refusal([*CFLAGS, *cflags], [*LDFLAGS, *ldflags]):
+                self.add_flags(cflags, ldflags)
+
+    def add_flags(self, cflags: list[str], ldflags: list[str]) -> None:
         for extension in self.extensions:
-            extension.extra_compile_args = [*extension.extra_compile_args, *OPENMP]
-            extension.extra_link_args = [*extension.extra_link_args, *OPENMP]
+            extension.extra_compile_args = [*extension.extra_compile_args, *cflags]
+            extension.extra_link_args = [*extension.extra_link_args, *ldflags]
 
     def translate(self) -> None:
         """pyx → C, once per module, in the build directory, only where something changed."""
@@ -184,6 +204,8 @@ class BuildKernels(build_ext):
                 nthreads=self.parallel,
                 quiet=True,
             )
+        for c in folder.rglob("*.c"):
+            c.write_bytes(WRAPPER.sub(rb"static __attribute__((cold)) ", c.read_bytes()))
         for c, (text, time) in before.items():  # pip's Cython is newer each time, and all is new
             if c.read_bytes() == text:
                 os.utime(c, ns=(time, time))  # or it would be compiled again

@@ -129,7 +129,7 @@ def test_an_old_compiler_leaves_out_what_it_cannot_do(project: Path) -> None:
     real = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))))
     script = project / "old-cc"
     script.write_text(
-        '#!/bin/sh\nfor flag; do case "$flag" in *x86-64-v[34]*|*openmp*)\n'
+        '#!/bin/sh\nfor flag; do case "$flag" in *x86-64-v[34]*|*openmp*|*-unwind-*|*separate*)\n'
         'echo "error: unknown $flag" >&2; exit 1; esac; done\n'
         f'exec {real} "$@"\n'
     )

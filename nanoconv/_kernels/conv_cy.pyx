@@ -11,9 +11,8 @@ from cython.parallel cimport prange, threadid
 from libc.string cimport memcpy, memset
 
 from .common cimport IN_L2, LINE, WORTH_THREADS, Geometry, aligned, ceil_div, geometry
-from .gemm cimport (
-    LANES, PANEL, gemm, pack_columns, pack_rows, panel_begin, panel_count, whole_vectors,
-)
+from .gemm cimport LANES, PANEL, panel_begin, panel_count, whole_vectors
+from .steps_cy cimport kernels
 from .taps cimport Part, add_taps, read_taps
 
 cdef enum:
@@ -215,7 +214,7 @@ def conv2d_im2col_f32(
             own = aligned(privates + threadid() * private)
             taps_outside(own, weights + (g * s.Og + o) * K, count, s.Cg, s.Cg, taps)
             for u in range(sums):
-                pack_columns(
+                kernels.pack_columns(
                     packed + g * lanes * K + (u * lanes + o) * length, own + u * length, K,
                     count, length, 0, 1,
                 )
@@ -240,7 +239,7 @@ def conv2d_im2col_f32(
                             a = image + m * s.C + (of.g + g) * s.Cg
                             lda = s.C
                         for u in range(first, last):
-                            gemm(
+                            kernels.gemm(
                                 out + m * s.O + (of.g + g) * s.Og, s.O, a + u * length, lda, 1,
                                 packed + (of.g + g) * lanes * K + u * lanes * length,
                                 NULL if u > first else biases + (of.g + g) * lanes,
@@ -303,7 +302,7 @@ def conv2d_im2col_input_grad_f32(
                     own, weights + ((of.g + g) * s.Og * s.Cg + of.c) * taps,
                     s.Og, s.Cg, of.channels, taps,
                 )
-                pack_rows(
+                kernels.pack_rows(
                     packed + (task % cuts.slices * s.G + of.g + g) * s.Og * lanes,
                     own, K, K, s.Og, 0, panel_count(K),
                 )
@@ -327,7 +326,7 @@ def conv2d_im2col_input_grad_f32(
                     if view:
                         dcols = to + m * s.C + g * s.Cg
                         step = s.C
-                    gemm(
+                    kernels.gemm(
                         dcols, step, grads + (n * area + m) * s.O + (of.g + g) * s.Og, s.O, 1,
                         packed + (task % cuts.slices * s.G + of.g + g) * s.Og * lanes, zeros,
                         count, K, s.Og, 0, panel_count(K),
@@ -406,8 +405,8 @@ def conv2d_im2col_weight_grad_f32(
                     b = image + m * s.C + (of.g + g) * s.Cg + of.c
                     ldb = s.C
                 for p in range(panel_count(K)):
-                    pack_rows(panel, b, ldb, K, count, p, p + 1)
-                    gemm(
+                    kernels.pack_rows(panel, b, ldb, K, count, p, p + 1)
+                    kernels.gemm(
                         totals + g * outputs * K, K,
                         grads + m * s.O + (of.g + g) * s.Og + o, 1, s.O, panel, NULL,
                         outputs, K, count, p, p + 1,

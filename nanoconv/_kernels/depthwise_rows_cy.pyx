@@ -17,14 +17,12 @@ from libc.string cimport memcpy, memset
 
 from .common cimport LINE, WORTH_THREADS, Geometry, aligned, ceil_div, geometry
 from .step cimport Step, Window, without_halo
+from .steps_cy cimport kernels
 
 cdef extern from "depthwise_rows.h" nogil:
     const Py_ssize_t LANES
     const Py_ssize_t DEPTHWISE_INPUTS
     const int CLAMP
-    void depthwise_rows(
-        const Step *s, const float *const *rows, float *const *out, const float *const *res,
-        Py_ssize_t count)
     void depthwise_pack(float *packed, const float *w, Py_ssize_t taps, Py_ssize_t C)
     void copy_floats(float *to, const float *source, Py_ssize_t n)
 
@@ -122,7 +120,7 @@ cdef void band(
             rows[k] = slots + h % ring * width if 0 <= h < s.H else private
         for k in range(count):
             out[k] = results + k * s.OW * pitch if pitch > s.C else y + (row + k) * s.OW * s.C
-        depthwise_rows(step, rows, out, NULL, count)
+        kernels.depthwise_rows(step, rows, out, NULL, count)
         for k in range(count if pitch > s.C else 0):
             copy_pixels(y + (row + k) * s.OW * s.C, s.C, out[k], pitch, s.C, s.OW)
         row += count

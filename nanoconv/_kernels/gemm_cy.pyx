@@ -14,9 +14,9 @@ from libc.string cimport memcpy, memset
 
 from .common cimport IN_L2, LINE, WORTH_THREADS, aligned, ceil_div
 from .gemm cimport (
-    LANES, PANEL, ROW_BLOCK, dots, gemm, pack_columns, pack_rows, panel_begin, panel_count,
-    peak_loop, whole_vectors,
+    LANES, PANEL, ROW_BLOCK, dots, panel_begin, panel_count, peak_loop, whole_vectors,
 )
+from .steps_cy cimport kernels
 
 from time import perf_counter
 
@@ -67,14 +67,14 @@ cdef void times_rows(
     for p in prange(panels, schedule="static", num_threads=threads, use_threads_if=parallel):
         panel = packed + (panel_begin(p, N) if by_rows else threadid() * PANEL * LANES) * K
         if b.cols == 1:
-            pack_rows(panel, b.start, b.rows, N, K, p, p + 1)
+            kernels.pack_rows(panel, b.start, b.rows, N, K, p, p + 1)
         else:
-            pack_columns(panel, b.start, b.cols, N, K, p, p + 1)
+            kernels.pack_columns(panel, b.start, b.cols, N, K, p, p + 1)
         if not by_rows:
-            gemm(c, N, a.start, a.rows, a.cols, panel, padded, M, N, K, p, p + 1)
+            kernels.gemm(c, N, a.start, a.rows, a.cols, panel, padded, M, N, K, p, p + 1)
     if by_rows:
         for r in prange(parts, schedule="static", num_threads=threads, use_threads_if=parallel):
-            gemm(
+            kernels.gemm(
                 c + r * M // parts * N, N, a.start + r * M // parts * a.rows, a.rows, a.cols,
                 packed, padded, (r + 1) * M // parts - r * M // parts, N, K, 0, panels,
             )
@@ -116,8 +116,8 @@ cdef void sum_over_pixels(
         for block in range(blocks):
             m = block * PIXEL_BLOCK
             count = min(PIXEL_BLOCK, M - m)
-            pack_rows(panel, x + m * C, C, C, count, p, p + 1)
-            gemm(
+            kernels.pack_rows(panel, x + m * C, C, C, count, p, p + 1)
+            kernels.gemm(
                 dw + o0 * C, C, dy + m * O + o0, 1, O, panel, NULL if block else zeros,
                 o1 - o0, C, count, p, p + 1,
             )
@@ -373,7 +373,7 @@ def pack_f32(float[::1] packed, const float[:, ::1] w, sizes):
     cdef Py_ssize_t N, K
     N, K = sizes
     if N * K:
-        pack_columns(&packed[0], &w[0, 0], K, N, K, 0, panel_count(N))
+        kernels.pack_columns(&packed[0], &w[0, 0], K, N, K, 0, panel_count(N))
 
 
 def packed_matmul_f32(
@@ -400,7 +400,7 @@ def packed_matmul_f32(
         parts, nogil=True, schedule="static", num_threads=threads,
         use_threads_if=M * N * K > WORTH_THREADS,
     ):
-        gemm(
+        kernels.gemm(
             out + r * M // parts * N, N, rows + r * M // parts * K, K, 1, panels, start,
             (r + 1) * M // parts - r * M // parts, N, K, 0, panel_count(N),
         )

@@ -11,13 +11,13 @@ from libc.string cimport memcpy, memset
 from .common cimport LINE, WORTH_THREADS, aligned, ceil_div
 from .gemm cimport whole_vectors
 from .step cimport Step, without_halo
+from .steps_cy cimport kernels
 
 cdef extern from "linear_step.h" nogil:
     const int CLAMP
     Py_ssize_t linear_panels(Py_ssize_t O)
     void linear_weights(
         float *packed, const float *w, Py_ssize_t O, Py_ssize_t K, Py_ssize_t p)
-    void linear_step(const Step *s, Py_ssize_t t, Py_ssize_t T)
 
 
 cdef inline Py_ssize_t lines(Py_ssize_t n) noexcept nogil:
@@ -61,6 +61,7 @@ def gemv_f32(
     cdef const float *rows = &w[0, 0]
     cdef Step step
     memset(&step, 0, sizeof(Step))
+    step.run = kernels.step_named("linear")
     step.x.at = <float *> &x[0, 0]
     step.y = without_halo(out, 1, 1, O, lanes, lanes)
     step.w = weights
@@ -77,7 +78,7 @@ def gemv_f32(
         ):
             linear_weights(weights, rows, O, C, p)
         for t in prange(threads, schedule="static", num_threads=threads, use_threads_if=parallel):
-            linear_step(&step, t, threads)
+            step.run(&step, t, threads)
         memcpy(&y[0, 0], out, O * sizeof(float))
 
 

@@ -206,6 +206,17 @@ static void column_sums(double *first, double *second, const float *dy, const fl
         for (; c < (n); c++) (out)[c] = VALUE(c, *);                        \
     }
 
+/* What columns_affine and plane_affine take, of given statistics; and invstd, for the gradient. */
+static HOT void affine_of(float *scale, float *shift, float *invstd, const float *w,
+                          const float *b, const float *mean, const float *var, double eps,
+                          ptrdiff_t C) {
+    for (ptrdiff_t c = 0; c < C; c++) invstd[c] = 1 / sqrt(var[c] + eps);
+    for (ptrdiff_t c = 0; c < C; c++) {
+        scale[c] = invstd[c] * w[c];
+        shift[c] = b[c] - mean[c] * scale[c];
+    }
+}
+
 #define AT(c, get) get(x + c) * get(scale + c) + get(shift + c)
 static void columns_affine(float *y, const float *x, const float *scale, const float *shift,
                            ptrdiff_t n) {

@@ -28,6 +28,9 @@ cdef extern from "norm.h" nogil:
     void column_sums(
         double *first, double *second, const float *dy, const float *x, const float *pivot,
         Py_ssize_t rows, Py_ssize_t pitch, Py_ssize_t width, Py_ssize_t longer)
+    void affine_of(
+        float *scale, float *shift, float *invstd, const float *w, const float *b,
+        const float *mean, const float *var, double eps, Py_ssize_t C)
     void columns_affine(
         float *y, const float *x, const float *scale, const float *shift, Py_ssize_t n)
     void columns_input_grad(
@@ -448,20 +451,14 @@ def running_norm_f32(
     float[::1] room, tuple sizes, int threads,
 ):
     """y = (x - mean)·invstd·w + b with statistics that are given, and invstd (C,) of them."""
-    cdef Py_ssize_t N, C, M, i, c
+    cdef Py_ssize_t N, C, M, i
     cdef bint last
-    cdef float *scale
-    cdef float *shift
     N, C, M, last = sizes
-    for c in range(C):
-        invstd[c] = 1 / sqrt(var[c] + eps)
+    cdef float *scale = &room[0]
+    cdef float *shift = scale + C
+    affine_of(scale, shift, &invstd[0], &w[0], &b[0], &mean[0], &var[0], eps, C)
     if N * C * M == 0:
         return
-    scale = &room[0]
-    shift = scale + C
-    for c in range(C):
-        scale[c] = invstd[c] * w[c]
-        shift[c] = b[c] - mean[c] * scale[c]
     if last:
         with nogil:
             image_affine(&y[0, 0, 0], &x[0, 0, 0], scale, shift, N * M, C, threads)

@@ -20,13 +20,7 @@ from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
 from .step cimport Barrier, Image, Step, run_steps, run_team, time_team
-
-cdef extern from "steps.h" nogil:
-    ctypedef void (*Run)(const Step *, Py_ssize_t, Py_ssize_t) noexcept nogil
-    Run step_named(const char *name)
-    ctypedef struct Band "band":
-        pass
-    Py_ssize_t band_memory(const Step *s, float *scratch, Band *b)
+from .steps_cy cimport kernels
 
 cdef extern from "memory.h" nogil:
     void *zeros_in_memory(size_t size)
@@ -113,7 +107,7 @@ cdef Image image_of(found, Place *place) except *:
 
 cdef int fill(Step *s, Places *p, step) except -1:
     # A step of Python as one of C: all but its pointers, whose places are noted in p.
-    s.run = step_named(step.kernel.encode())
+    s.run = kernels.step_named(step.kernel.encode())
     if s.run == NULL:
         raise ValueError(f"Program: no kernel is named {step.kernel!r}")
     s.x = image_of(step.x, &p.x)
@@ -138,7 +132,7 @@ def band_scratch(step):
         for k in range(len(step.parts)):
             fill(&parts[k], &places, step.parts[k])
         whole.parts = parts
-        return band_memory(&whole, NULL, NULL)
+        return kernels.band_memory(&whole, NULL, NULL)
     finally:
         free(parts)
 

@@ -35,4 +35,19 @@ static step_function *step_named(const char *name) {
     return NULL;
 }
 
+/* What other modules call: steps_cy.pxd says with what arguments. */
+typedef struct {
+    __typeof__(step_named) *step_named;
+    __typeof__(band_memory) *band_memory;
+    __typeof__(conv_blocks) *conv_blocks;
+    __typeof__(depthwise_rows) *depthwise_rows;
+    __typeof__(gemm) *gemm;
+    __typeof__(pack_rows) *pack_rows;
+    __typeof__(pack_columns) *pack_columns;
+} kernels;
+
+static const kernels KERNELS = {
+    step_named, band_memory, conv_blocks, depthwise_rows, gemm, pack_rows, pack_columns,
+};
+
 #endif

@@ -20,19 +20,13 @@ from libc.string cimport memcpy, memset
 from .common cimport IN_L2, LINE, WORTH_THREADS, Geometry, aligned, ceil_div, geometry
 from .gemm cimport LANES, panel_begin, panel_count, whole_vectors
 from .step cimport Step, Window, without_halo
+from .steps_cy cimport Rows, kernels
 
 cdef extern from "conv_steps.h" nogil:
     const Py_ssize_t FEW_PIXELS
     const int CLAMP
-    ctypedef struct Rows "conv_rows":
-        const float *x
-        float *y
-        const float *r
-        Py_ssize_t x_row, y_row, r_row, W
     void conv_weights(
         float *packed, const float *w, Py_ssize_t N, Py_ssize_t C, Py_ssize_t taps, Py_ssize_t p)
-    void conv_blocks(
-        const Step *s, const Rows *at, Py_ssize_t p0, Py_ssize_t p1, Py_ssize_t v0, Py_ssize_t v1)
 
 
 cdef inline Py_ssize_t lines(Py_ssize_t n) noexcept nogil:
@@ -177,7 +171,7 @@ cdef void some_pixels(
                 band, at.x, s, i * s.sh - s.pt, seen_rows(s, ceil_div(last, s.OW) - row)
             )
             at.x = band
-        conv_blocks(step, &at, m - row * s.OW, last - row * s.OW, v0, v1)
+        kernels.conv_blocks(step, &at, m - row * s.OW, last - row * s.OW, v0, v1)
         m = last
 
 

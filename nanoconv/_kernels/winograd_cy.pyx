@@ -12,10 +12,9 @@ from libc.string cimport memcpy, memset
 from .common cimport LINE, WORTH_THREADS, Geometry, aligned, ceil_div, geometry
 from .gemm cimport panel_count, whole_vectors
 from .step cimport Barrier, Image, Step, run_team
+from .steps_cy cimport kernels
 
 cdef extern from "winograd.h" nogil:
-    void winograd2_step(const Step *s, Py_ssize_t t, Py_ssize_t T) noexcept
-    void winograd4_step(const Step *s, Py_ssize_t t, Py_ssize_t T) noexcept
     void winograd2_weights(
         float *packed, const float *w, Py_ssize_t O, Py_ssize_t C,
         Py_ssize_t first, Py_ssize_t last)
@@ -127,7 +126,7 @@ cdef convolve(
     cdef Step step
     memset(&barrier, 0, sizeof(barrier))
     memset(&step, 0, sizeof(step))
-    step.run = winograd2_step if m == 2 else winograd4_step
+    step.run = kernels.step_named("winograd2" if m == 2 else "winograd4")
     step.x = halo_image(m, &s)
     step.x.at = image + step.x.top * step.x.row + step.x.left * step.x.pitch
     step.y.H, step.y.W, step.y.C = s.OH, s.OW, s.O

@@ -50,7 +50,8 @@ class Segment:
         team, begin = self.team.threads(threads), perf_counter()
         lost = self.program.run(x, y, N, threads, team)
         if lost > 0.2 or self.team.listens:
-            self.team.learn(team, perf_counter() - begin, lost)
+            now = perf_counter()
+            self.team.learn(team, now - begin, lost, now)
 
     def forward(self, values: dict[int, Array], n: int | None) -> Array:
         """The node as eager runs it, on image n alone: its attributes are those of one image."""

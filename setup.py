@@ -52,9 +52,9 @@ DEBUGGED = "-g" in os.environ.get("CFLAGS", "").split()
 LDFLAGS = [] if DEBUGGED else ["-Wl,-s"]
 OPENMP = ["-fopenmp"]
 # For smaller files, where they are known: no table of how to unwind each stack frame, which only
-# debuggers and sanitizers read, and less padding between code, constants and variables.
-SMALL_CFLAGS = [] if DEBUGGED else ["-fno-asynchronous-unwind-tables"]
-SMALL_LDFLAGS = [] if DEBUGGED else ["-Wl,-z,noseparate-code", "-Wl,-z,norelro"]
+# debuggers, profilers and sanitizers read, and less padding between code, constants and variables.
+SMALL_CFLAGS = [] if DEBUGGED else ["-fno-asynchronous-unwind-tables", "-fno-ipa-profile"]
+SMALL_LDFLAGS = [] if DEBUGGED else ["-Wl,-z,noseparate-code"]
 DIRECTIVES = {
     "language_level": "3",
     "boundscheck": False,
@@ -63,8 +63,10 @@ DIRECTIVES = {
     "cdivision": True,
     "binding": False,  # plain built-in functions: nobody asks a kernel for its code object
 }
-# What Cython puts around each `def` to read its arguments runs once a call: small, not fast.
-WRAPPER = re.compile(rb"^static (?=(PyObject \*|int )__pyx_pw_)", re.MULTILINE)
+# What Cython puts around each `def` to read its arguments runs once a call: small, not fast. The
+# body of the `def` must not become part of it, or its loops would be small, too.
+WRAPPER = re.compile(rb"^static (?=(?:PyObject \*|int )__pyx_p([wf])_)", re.MULTILINE)
+ATTRIBUTE = {b"w": rb"static __attribute__((cold)) ", b"f": rb"static __attribute__((noinline)) "}
 
 PROBE = "#include <Python.h>\ntypedef float f8 __attribute__((vector_size(32)));\n"
 PROBE_OPENMP = PROBE + "#include <omp.h>\nint probe(void) { return omp_get_max_threads(); }\n"
@@ -205,7 +207,7 @@ class BuildKernels(build_ext):
                 quiet=True,
             )
         for c in folder.rglob("*.c"):
-            c.write_bytes(WRAPPER.sub(rb"static __attribute__((cold)) ", c.read_bytes()))
+            c.write_bytes(WRAPPER.sub(lambda found: ATTRIBUTE[found[1]], c.read_bytes()))
         for c, (text, time) in before.items():  # pip's Cython is newer each time, and all is new
             if c.read_bytes() == text:
                 os.utime(c, ns=(time, time))  # or it would be compiled again

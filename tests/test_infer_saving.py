@@ -18,6 +18,7 @@ from small_models import SmallModel
 import nanoconv as nc
 from nanoconv import _kernels, nn
 from nanoconv.graph import capture
+from nanoconv.infer import packing
 from nanoconv.infer.saving import checksum_of
 from nanoconv.tape import checksum
 
@@ -273,6 +274,12 @@ def changed(path: Path, change: Any) -> None:
     about["checksums"] = {name: checksum(a) for name, a in tensors.items()}
     text = json.dumps(about)
     save_file(tensors, path, {**metadata, "session": text, "checksum": str(checksum_of(text))})
+
+
+def test_weights_packed_by_another_rule_are_refused(path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(packing.Machine, "quickest_panel", lambda *_: 1)
+    with pytest.raises(ValueError, match="packed by rules"):
+        nc.Session.load(path)
 
 
 def test_rewriting_alone_does_no_harm(path: Path) -> None:

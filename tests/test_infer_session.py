@@ -483,6 +483,18 @@ def test_trace_is_not_the_memory_of_the_caller_and_packs_nothing(monkeypatch: An
     same_bits(x, before, "the input")
 
 
+@pytest.mark.parametrize("side", [14, 28, 40])
+def test_trace_of_bands_with_panels_of_any_width(side: int) -> None:
+    model = nn.Sequential(
+        nn.Conv2d(24, 192, 1), nn.Conv2d(192, 192, 3, 1, 1, groups=192), nn.Conv2d(192, 64, 1)
+    ).eval()
+    session = nc.compile(model, (1, 24, side, side))
+    x = images(1, 24, side, side)
+    kernels = [step.kernel for segment in session.segments for step in segment.plan.steps]
+    assert ("band" in kernels) == (side > 14)
+    assert np.array_equal(session.trace(x)["2"], session(x))
+
+
 def test_trace_names_the_layers() -> None:
     nc.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 24, 1), nn.ReLU(), nn.Conv2d(24, 24, 3, 1, 1, groups=24),

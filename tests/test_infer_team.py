@@ -85,6 +85,23 @@ def test_each_core_that_is_taken_is_one_thread_less() -> None:
     assert sizes[-30:].count(1) > 20
 
 
+def test_fewer_threads_than_before() -> None:
+    team = Team()
+    team.have_absent(2, 0.0)  # of four
+    assert [team.threads(4), team.threads(2)] == [2, 1]
+    assert sizes(team, [False] * 100, begin=1.0)[-1] == 2  # and is found to be of use again
+
+
+def test_what_began_before_a_trial_says_nothing_about_it() -> None:
+    team = Team()
+    sizes(team, [True] * 8)
+    while team.trial is None:  # what a core that is taken costs, until one thread is tried
+        team.learn(team.threads(2), LATE, TAKEN, 1.0)
+    assert team.threads(2) == 1
+    team.learn(2, LATE, TAKEN, 1.0)
+    assert team.trial == []
+
+
 runs = st.tuples(st.floats(0, 1), st.floats(-0.1, 8))
 
 
@@ -123,7 +140,7 @@ def test_several_threads_may_learn_at_once() -> None:
         sys.setswitchinterval(interval)
     assert len(found) == 4 * 2000  # none of them failed
     assert {*found} == {1, 2}  # never more than a plan has memory for
-    assert team.absent >= 0
+    assert team.absent in (0, 1)
 
 
 @pytest.mark.parametrize("images", [1, 3])
@@ -154,12 +171,30 @@ def test_a_run_says_what_it_lost() -> None:
         assert any(part > 0 for part in lost)  # the second needs a while to begin
 
 
+def test_a_program_refuses_arrays_that_do_not_fit() -> None:
+    pytest.importorskip("nanoconv._kernels.plan_cy", reason="needs compiled kernels")
+    session = nc.compile(nn.Conv2d(3, 8, 3).eval(), (1, 3, 8, 8), threads=2)
+    program = session.segments[0].program
+    x, y = np.ones((1, 3, 8, 8), np.float32), np.empty((1, 8, 6, 6), np.float32)
+    for inputs, outputs in (
+        ([], [y]),
+        ([x], [y, y]),
+        ([x[:, :2].copy()], [y]),
+        ([x], [y[:, :7].copy()]),
+        ([x.view(np.int32)], [y]),
+        ([x.astype(np.float64)[:, :, :4].copy()], [y]),  # as many bytes
+        ([x[..., ::-1]], [y]),
+    ):
+        with pytest.raises(ValueError, match=r"expected|contiguous"):
+            program.run(inputs, outputs, 1, 2, 2)
+
+
 @pytest.mark.parametrize("floats", [0, 1, 100, 300_000, 1_000_000])
 def test_memory_for_weights_begins_a_cache_line_and_is_zero(floats: int) -> None:
     plan_cy = pytest.importorskip("nanoconv._kernels.plan_cy", reason="needs compiled kernels")
     array = np.asarray(plan_cy.memory(floats))
     assert array.shape == (max(floats, 1),)
     assert array.dtype == np.float32
-    assert array.ctypes.data % 64 == 0
+    assert array.ctypes.data % (2**21 if array.nbytes > 2**20 else 64) == 0
     assert not array.any()
     array[:] = 1  # and it may be written to

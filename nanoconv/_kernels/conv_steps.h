@@ -94,7 +94,7 @@ static void conv_block(const step *s, const conv_rows *at, ptrdiff_t g, ptrdiff_
         part.segments = split ? 1 : segments;
         part.w_step = width;
         part.b = b + n;
-        ptrdiff_t fetch = fetches(end - n, ceil_div(p1 - p0, TILE_ROWS[(end - n) / LANES]));
+        ptrdiff_t fetch = fetches(width, ceil_div(p1 - p0, TILE_ROWS[(end - n) / LANES]));
         for (ptrdiff_t q = 0; q < pieces; q++) {
             ptrdiff_t row = q / cuts, k = share(K, q % cuts, cuts);
             part.K = share(K, q % cuts + 1, cuts) - k;

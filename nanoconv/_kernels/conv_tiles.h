@@ -159,12 +159,13 @@ static void conv_run(conv_part *of, const float *x, float *y, const float *r,
                      ptrdiff_t pixels, ptrdiff_t V, ptrdiff_t columns) {
     ptrdiff_t tiles = ceil_div(pixels, TILE_ROWS[V]), least = pixels / tiles;
     ptrdiff_t larger_ones = pixels - tiles * least, R;
+    ptrdiff_t step = of->segments * ceil_div(of->K, STRETCH) * of->fetch * FETCHED_FLOATS;
     if (columns == V * LANES) {
         for (ptrdiff_t i = 0, m = 0; i < tiles; i++, m += R) {
             R = least + (i < larger_ones);
             CONV_TILES[V][R][of->gather != NULL](of, x + m * of->x_step, y + m * of->y_step,
                                                  r ? r + m * of->r_step : NULL);
-            of->ahead += of->segments * ceil_div(of->K, STRETCH) * of->fetch * FETCHED_FLOATS;
+            of->ahead += step;
         }
         return;
     }
@@ -175,8 +176,10 @@ static void conv_run(conv_part *of, const float *x, float *y, const float *r,
         R = least + (i < larger_ones);
         for (ptrdiff_t j = 0; j < R && of->resume; j++)
             copy_floats(edge + j * V * LANES, y + (m + j) * of->y_step, columns);
+        part.ahead = of->ahead;
         CONV_TILES[V][R][of->gather != NULL](&part, x + m * of->x_step, edge,
                                              r ? r + m * of->r_step : NULL);
+        of->ahead += step;
         for (ptrdiff_t j = 0; j < R; j++)
             copy_floats(y + (m + j) * of->y_step, edge + j * V * LANES, columns);
     }

@@ -4,7 +4,8 @@
             pages of 4 KB, more than the table holds, and a page that is not in it costs a walk
             through memory; in a virtual machine through two tables at once. With pages of 2 MB all
             of it stays in the table: 3–6 % of a small network's time. Linux gives them where it can
-            if it is asked; elsewhere, and where it has none, this is memory like any other. */
+            if it is asked; elsewhere, and where it has none, this is memory like any other. (The
+            weights of a session that was loaded stay where its file is mapped, in small pages.) */
 #ifndef NANOCONV_MEMORY_H
 #define NANOCONV_MEMORY_H
 

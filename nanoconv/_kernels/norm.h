@@ -207,9 +207,9 @@ static void column_sums(double *first, double *second, const float *dy, const fl
     }
 
 /* What columns_affine and plane_affine take, of given statistics; and invstd, for the gradient. */
-static HOT void affine_of(float *scale, float *shift, float *invstd, const float *w,
-                          const float *b, const float *mean, const float *var, double eps,
-                          ptrdiff_t C) {
+static void affine_of(float *scale, float *shift, float *invstd, const float *w,
+                      const float *b, const float *mean, const float *var, double eps,
+                      ptrdiff_t C) {
     for (ptrdiff_t c = 0; c < C; c++) invstd[c] = 1 / sqrt(var[c] + eps);
     for (ptrdiff_t c = 0; c < C; c++) {
         scale[c] = invstd[c] * w[c];

@@ -11,13 +11,14 @@ or a single image, is run by all threads together, step by step.
 """
 
 from cpython.buffer cimport (
-    PyBUF_C_CONTIGUOUS, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
+    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release,
+    PyObject_GetBuffer,
 )
 from cython.parallel cimport prange, threadid
 from cython.view cimport array as cvarray
 from libc.stdint cimport int32_t
 from libc.stdlib cimport free
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy, memset, strcmp
 
 from .step cimport Barrier, Image, Step, run_steps, run_team, time_team
 from .steps_cy cimport kernels
@@ -85,11 +86,14 @@ def memory(Py_ssize_t floats):
 cdef float *start_of(array, Py_ssize_t floats, int flags) except? NULL:
     # A typed memoryview would do the same, and take as long as some steps of a small network.
     cdef Py_buffer buffer
-    PyObject_GetBuffer(array, &buffer, flags | PyBUF_C_CONTIGUOUS)
+    PyObject_GetBuffer(array, &buffer, flags | PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
     cdef float *start = <float *> buffer.buf
     cdef Py_ssize_t size = buffer.len
+    cdef bint fits = size == floats * <Py_ssize_t> sizeof(float) and strcmp(buffer.format, "f") == 0
     PyBuffer_Release(&buffer)   # the caller holds the array
-    assert size == floats * <Py_ssize_t> sizeof(float)
+    if not fits:
+        raise ValueError(
+            f"Program: got an array of {array.dtype} and {size} bytes, expected {floats} float32")
     return start
 
 
@@ -232,6 +236,10 @@ cdef class Program:
     cdef Buffers _buffers(self, inputs, outputs, Py_ssize_t N) except *:
         cdef Buffers given
         cdef Py_ssize_t k
+        if (len(inputs), len(outputs)) != (len(self.input_floats), len(self.output_floats)):
+            raise ValueError(
+                f"Program: got {len(inputs)} inputs and {len(outputs)} outputs, expected "
+                f"{len(self.input_floats)} and {len(self.output_floats)}")
         for k in range(len(self.input_floats)):
             given.input_floats[k] = self.input_floats[k]
             given.inputs[k] = start_of(inputs[k], N * given.input_floats[k], PyBUF_SIMPLE)

@@ -52,7 +52,6 @@
 
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 #define NOINLINE __attribute__((noinline))
-#define HOT __attribute__((noinline, hot)) /* where a `def`, compiled for size, has a loop itself */
 #define UNROLL _Pragma("GCC unroll 16")
 
 /* The compiler must take the value of this variable as it is: it can neither compute it in another

@@ -14,7 +14,7 @@
               · d d d d ·      └─────────┘                  └─────────┘
 
    loops    blocks of tiles → input transform; places ξ and panels → gemm; output transform
-   tile     the matrix product has that of gemm.h, the transforms one tile x LANES channels
+   tile     the matrix product has that of conv_tiles.h, the transforms one tile x LANES channels
    why      the sum over channels is where the time goes, and in the transformed tile it takes
             α²/(9m²) of the multiplications: 4/9, or 1/4 for m = 4. A block is large enough for
             whole tiles of gemm.h, and small enough for V and M to stay in L2.

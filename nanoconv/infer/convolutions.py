@@ -103,8 +103,8 @@ def conv2d(low: Lowering, node: Node) -> None:
             view.buffer.shape.halo[2:] != (0, 0) for view in (x, y)
         )
         row = geo.OW * (geo.OH if flat else 1)
-        draft.panel = machine.quickest_panel(Og, geo.KH * geo.KW * Cg, row)
-        return Packed(floats, lambda: packing.dense(machine, w, geo.G, draft.panel))
+        panel = machine.quickest_panel(Og, geo.KH * geo.KW * Cg, row)
+        return Packed(floats, lambda: packing.dense(machine, w, geo.G, panel), panel)
 
     draft = Draft(
         "conv", x, y, r, window(geo), geo.KW * Cg, activation(node.attrs), weights,

@@ -229,6 +229,12 @@ class Plan:
     outputs: list[tuple[int, ...]]
     packed: list[tuple[int, int]] = field(default_factory=list)  # places and sizes of weights
 
+    @property
+    def panels(self) -> list[list[int]]:
+        """Where each step's weights begin, and how wide their panels are: what packing decided."""
+        steps = (part for step in self.steps for part in step.parts or (step,))
+        return sorted([step.w, step.panel] for step in steps if step.w >= 0)
+
 
 class Arranger:
     """Gives every draft of a lowering its places."""
@@ -345,8 +351,8 @@ class Arranger:
             float(low),
             float(high),
         )
-        step.w = self.weight(None if draft.w is None else draft.w())
-        step.panel = draft.panel
+        packed = None if draft.w is None else draft.w()
+        step.w, step.panel = self.weight(packed), packed.panel if packed else 0
         step.b = self.weight(draft.b)
         step.gather = self.table(gather)
         if draft.scratch is not None:

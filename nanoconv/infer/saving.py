@@ -199,6 +199,7 @@ def save(session: Session, path: str | Path) -> None:
         "batch": session.batch,
         "lanes": vectors.lanes,
         "registers": vectors.registers,
+        "panels": panels_of(session),
         "without": sorted(session.without),
         "graph": described(session.graph),
         "checksums": checksums,
@@ -207,6 +208,12 @@ def save(session: Session, path: str | Path) -> None:
     metadata = {"format": FORMAT, "session": text, "checksum": str(checksum_of(text))}
     with replacing(path) as file:
         file.write(as_bytes(tensors, metadata))
+
+
+def panels_of(session: Session) -> list[Any]:
+    """How the weights of each program are packed."""
+    plans = (session.segments[n].plan for n in session.programs())
+    return [plan.panels for plan in plans if plan]
 
 
 def checksum_of(text: str) -> int:
@@ -257,6 +264,8 @@ def session_of(about: dict[str, Any], tensors: dict[str, Array], threads: int) -
     session = Session(graph, batch, threads, without, packed)
     if fits and programs != session.programs():
         raise ValueError("has packed weights of other programs")
+    if fits and about["panels"] != panels_of(session):
+        raise ValueError("has weights packed by rules that this version of nanoconv has not")
     if fits:  # of constants that only packing reads, no page is touched
         eager = {f"constant.{k}" for k in session.eager_values() if k in constants}
         check(eager)

@@ -44,12 +44,9 @@ class Segment:
             values[self.outputs[0]] = images[0] if N == 1 else np.concatenate(images)
             return
         x, y = self.buffers(values, N)
-        if threads == 1 or N > 1:  # images are computed side by side
-            self.program.run(x, y, N, threads, threads)
-            return
         team, begin = self.team.threads(threads), perf_counter()
         lost = self.program.run(x, y, N, threads, team)
-        if lost > 0.2 or self.team.listens:
+        if lost > self.team.ignores and N == 1:  # several images are computed side by side
             now = perf_counter()
             self.team.learn(team, now - begin, lost, now)
 

@@ -228,8 +228,8 @@ def compile(
     input_shape     (N, C, H, W), or a list of such shapes for a model with several inputs; the
                     inputs are float32. A Graph has its shapes already
     dynamic_batch   take any number of images in a call; N is then only an example
-    threads         that a call may use; default `nc.get_num_threads()`. It uses fewer while other
-                    processes have the cores (team.py)
+    threads         that a call may use; default `nc.get_num_threads()`. A single image uses fewer
+                    while something else has the cores (team.py)
     skip            names of passes, and "winograd" or "bands", to go without
 
     The weights are those of now: what changes in the model later does not reach the session. (Only

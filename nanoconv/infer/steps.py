@@ -67,6 +67,7 @@ class Packed:
 
     floats: int
     make: Callable[[], Array]
+    panel: int = 0  # as in Step
 
 
 @dataclass
@@ -84,7 +85,6 @@ class Draft:
     b: Packed | None = None
     gather: Callable[[], Array | None] | None = None  # int32, when all places are known
     scratch: Callable[[int], int] | None = None  # floats for each of so many threads
-    panel: int = 0  # known when `w` was asked for
     number: int | None = None  # of a function of map_steps.h, in the place of an activation
     parts: list[Draft] = field(default_factory=list)
     # for people

@@ -50,7 +50,10 @@ def unbanded(session: Session, segment: Segment) -> Segment:
     if segment.plan is None:
         return segment
     without = session.without | {"bands"}
-    return compiled(segment.graph, session.threads, without, segment.plan.weights)
+    found = compiled(segment.graph, session.threads, without, segment.plan.weights)
+    assert found.plan is not None
+    assert found.plan.panels == segment.plan.panels  # they read the same weights
+    return found
 
 
 def one_run(

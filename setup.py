@@ -53,7 +53,7 @@ LDFLAGS = [] if DEBUGGED else ["-Wl,-s"]
 OPENMP = ["-fopenmp"]
 # For smaller files, where they are known: no table of how to unwind each stack frame, which only
 # debuggers, profilers and sanitizers read, and less padding between code, constants and variables.
-SMALL_CFLAGS = [] if DEBUGGED else ["-fno-asynchronous-unwind-tables", "-fno-ipa-profile"]
+SMALL_CFLAGS = [] if DEBUGGED else ["-fno-asynchronous-unwind-tables"]
 SMALL_LDFLAGS = [] if DEBUGGED else ["-Wl,-z,noseparate-code"]
 DIRECTIVES = {
     "language_level": "3",

@@ -14,7 +14,7 @@ from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release,
     PyObject_GetBuffer,
 )
-from cython.parallel cimport prange, threadid
+from cython.parallel cimport prange
 from cython.view cimport array as cvarray
 from libc.stdint cimport int32_t
 from libc.stdlib cimport free
@@ -229,9 +229,13 @@ cdef class Program:
             if p.y.region == OUTPUT:
                 s.y.at = given.outputs[p.y.which] + n * given.output_floats[p.y.which] + p.y.offset
 
-    cdef void _run_alone(self, Worker *worker, Buffers *given, Py_ssize_t n) noexcept nogil:
-        self._bind(worker, given, n)
-        run_steps(worker.steps, self.main, worker.barrier, 0, 1)
+    cdef void _run_images(
+        self, Worker *worker, Buffers *given, Py_ssize_t t, Py_ssize_t N, Py_ssize_t T
+    ) noexcept nogil:
+        cdef Py_ssize_t n
+        for n in range(N * t // T, N * (t + 1) // T):
+            self._bind(worker, given, n)
+            run_steps(worker.steps, self.main, worker.barrier, 0, 1)
 
     cdef Buffers _buffers(self, inputs, outputs, Py_ssize_t N) except *:
         cdef Buffers given
@@ -255,7 +259,7 @@ cdef class Program:
         the last one's time the team lost to other processes (run.h).
         """
         cdef Buffers given = self._buffers(inputs, outputs, N)
-        cdef Py_ssize_t n, T = min(threads, MOST_THREADS)
+        cdef Py_ssize_t n, t, T = min(threads, MOST_THREADS)
         cdef Py_ssize_t shared = N // T * T if T > 1 and N > 1 else 0
         cdef double lost = 0
         cdef Worker workers[MOST_THREADS]
@@ -264,8 +268,8 @@ cdef class Program:
             workers[n] = (<Owner> owners[n]).worker
         with nogil:
             if shared:
-                for n in prange(shared, schedule="dynamic", chunksize=1, num_threads=<int> T):
-                    self._run_alone(&workers[threadid()], &given, n)
+                for t in prange(T, schedule="static", num_threads=<int> T):
+                    self._run_images(&workers[t], &given, t, shared, T)
             for n in range(shared, N):
                 self._bind(&workers[0], &given, n)
                 lost = run_team(workers[0].steps, self.main, workers[0].barrier, team)

@@ -36,7 +36,6 @@
 
 #define ROW_BLOCK 96
 #define K_BLOCK 256
-#define FETCHED 32 /* two cache lines */
 
 /* PIECE, PANEL, and TILE(R, V) for every tile whose sums, one row of B and one broadcast fit. */
 #define ROWS_4(V) TILE(1, V) TILE(2, V) TILE(3, V) TILE(4, V)
@@ -60,14 +59,13 @@ static const int TILE_ROWS[PANEL + 1] = {0, 12, 6, 4};
 
 typedef void tile_function(float *c, ptrdiff_t ldc, const float *start, ptrdiff_t start_rows,
                            const float *a, ptrdiff_t a_rows, ptrdiff_t a_cols, const float *b,
-                           ptrdiff_t ldb, ptrdiff_t K, const float *soon);
+                           ptrdiff_t ldb, ptrdiff_t K);
 
-/* C = start + A·B for R rows and V whole vectors. Meanwhile what stands at `soon`, FETCHED
-   floats for each k, is brought into L2. */
+/* C = start + A·B for R rows and V whole vectors. */
 static ALWAYS_INLINE void tile(const int R, const int V, float *c, ptrdiff_t ldc,
                                const float *start, ptrdiff_t start_rows, const float *a,
                                ptrdiff_t a_rows, ptrdiff_t a_cols, const float *b, ptrdiff_t ldb,
-                               ptrdiff_t K, const float *soon) {
+                               ptrdiff_t K) {
     vec sum[MOST_TILE_ROWS][PANEL];
     UNROLL for (int m = 0; m < R; m++)
         UNROLL for (int v = 0; v < V; v++) sum[m][v] = load(start + m * start_rows + v * LANES);
@@ -82,10 +80,6 @@ static ALWAYS_INLINE void tile(const int R, const int V, float *c, ptrdiff_t ldc
     for (ptrdiff_t k = 0; k < K; k++) {
         vec row[PANEL];
         UNROLL for (int v = 0; v < V; v++) row[v] = load(b + v * LANES);
-        if (V > 2) { /* with less work for each k, it would take longer */
-            UNROLL for (int l = 0; l < FETCHED; l += 16) __builtin_prefetch(soon + l, 0, 2);
-            soon += FETCHED;
-        }
         UNROLL for (int m = 0; m < R; m++) {
             vec factor = splat(a4[m / 4][m % 4 * a_rows]);
             UNROLL for (int v = 0; v < V; v++) sum[m][v] += factor * row[v];
@@ -101,8 +95,8 @@ static ALWAYS_INLINE void tile(const int R, const int V, float *c, ptrdiff_t ldc
     static NOINLINE void tile_##R##x##V(float *c, ptrdiff_t ldc, const float *start,             \
                                         ptrdiff_t start_rows, const float *a, ptrdiff_t a_rows,  \
                                         ptrdiff_t a_cols, const float *b, ptrdiff_t ldb,         \
-                                        ptrdiff_t K, const float *soon) {                        \
-        tile(R, V, c, ldc, start, start_rows, a, a_rows, a_cols, b, ldb, K, soon);               \
+                                        ptrdiff_t K) {                                           \
+        tile(R, V, c, ldc, start, start_rows, a, a_rows, a_cols, b, ldb, K);                     \
     }
 ALL_TILES
 #undef TILE
@@ -185,7 +179,6 @@ typedef struct {
     ptrdiff_t a_rows, a_cols;
     const float *packed, *bias;
     ptrdiff_t N, K, first; /* `packed` begins with panel `first` */
-    int streamed;          /* what stands behind the part of the panel is used next */
 } product;
 
 /* Rows m0 ≤ m < m1 of panel p, with the part k0 ≤ k < k1 of the sum. */
@@ -204,17 +197,14 @@ static void panel_tiles(const product *of, ptrdiff_t p, ptrdiff_t m0, ptrdiff_t 
         tile_function *add_product = TILES[width / LANES][rows];
         const float *a = of->a + m * of->a_rows + k0 * of->a_cols;
         float *c = of->c + m * ldc + n;
-        /* Every tile reads this part, and the first ones each fetch some of the next. */
-        const float *soon = b;
-        if (of->streamed && t * FETCHED < width) soon += (k1 - k0) * (width + t * FETCHED);
         if (columns == width) {
             add_product(c, ldc, from_bias ? of->bias + n : c, from_bias ? 0 : ldc, a, of->a_rows,
-                        of->a_cols, b, width, k1 - k0, soon);
+                        of->a_cols, b, width, k1 - k0);
         } else {
             for (ptrdiff_t r = 0; r < rows && !from_bias; r++)
                 copy_floats(edge + r * width, c + r * ldc, columns);
             add_product(edge, width, from_bias ? of->bias + n : edge, from_bias ? 0 : width, a,
-                        of->a_rows, of->a_cols, b, width, k1 - k0, soon);
+                        of->a_rows, of->a_cols, b, width, k1 - k0);
             for (ptrdiff_t r = 0; r < rows; r++)
                 copy_floats(c + r * ldc, edge + r * width, columns);
         }
@@ -226,7 +216,7 @@ static void panel_tiles(const product *of, ptrdiff_t p, ptrdiff_t m0, ptrdiff_t 
 static void gemm(float *c, ptrdiff_t ldc, const float *a, ptrdiff_t a_rows, ptrdiff_t a_cols,
                  const float *packed, const float *bias, ptrdiff_t M, ptrdiff_t N, ptrdiff_t K,
                  ptrdiff_t first, ptrdiff_t last) {
-    product of = {c, ldc, a, a_rows, a_cols, packed, bias, N, K, first, 0};
+    product of = {c, ldc, a, a_rows, a_cols, packed, bias, N, K, first};
     ptrdiff_t row_blocks = ceil_div(M, ROW_BLOCK), k_blocks = K ? ceil_div(K, K_BLOCK) : 1;
     for (ptrdiff_t i = 0; i < row_blocks; i++)
         for (ptrdiff_t j = 0; j < k_blocks; j++)
